@@ -1,0 +1,158 @@
+"""The record of a run's settings, and how a command line becomes one. Imports nothing of ours.
+
+Precedence: command line > the recipe's settings for that data set > the defaults below.
+"""
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+import tyro
+
+Record = TypeVar("Record")
+
+
+class UserError(Exception):
+    """Input that cannot be used. The message names the flag or file, what was found and what to do."""
+
+
+class Spec(NamedTuple):
+    """What a model and a recipe need to know of a data set."""
+
+    name: str
+    shape: tuple[int, int, int]  # height, width, channels
+    classes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings that every recipe has; a recipe adds its own by subclassing."""
+
+    dataset: str = "Digits"
+    """Data set: Digits (embedded), MNIST, Fashion, SVHN, CIFAR10."""
+    recipe: str = "improved-gan"
+    """Training method: one file of recipes/."""
+    model: str = "mlp"
+    """Pair of networks: one file of models/."""
+    head: Literal["implicit", "explicit"] = "implicit"
+    """Fake class: its logit fixed at 0 (implicit, K logits) or trained (explicit, K+1 logits)."""
+    labels: int = 100
+    """Labelled training images, the same number of each class; every other label stays hidden."""
+    label_seed: int = 1
+    """Which images are labelled."""
+    seed: int = 1
+    """Initial weights, order of the images and noise."""
+    validation: int = 0
+    """Training images cut off (never trained on) to watch accuracy/validation."""
+    epochs: float = 100.0
+    """Passes over the unlabelled images."""
+    steps: int = 0
+    """Training steps; if not 0, used in place of --epochs."""
+    batch_size: int = 100
+    """Images of each kind (labelled, unlabelled, generated) in a step."""
+    learning_rate_d: float = 3e-4
+    """Learning rate of the discriminator, which is the classifier."""
+    learning_rate_g: float = 3e-4
+    """Learning rate of the generator."""
+    decay_from: float = 1.0
+    """Share of the training after which the learning rates fall linearly to 0 (1: never)."""
+    average: float = 0.9999
+    """Decay per step of the averaged weights that are evaluated (0: evaluate the raw weights)."""
+    weight: tuple[str, ...] = ()
+    """Weights of loss terms, e.g. D/real=0 G/feature_matching=2 (a term not named keeps weight 1)."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of products and convolutions; losses, averages and evaluation are always float32."""
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl and points of the loss curves."""
+    eval_every: int = 0
+    """Steps between evaluations on the test set, for the curve only (0: a twentieth of the run, at most 2000)."""
+    sample_every: int = 0
+    """Steps between sample grids (0: as --eval_every)."""
+    save_every: int = 0
+    """Steps between checkpoints (0: as --eval_every)."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+    prefix: str = "default"
+    """First part of the run folder's name."""
+    train_dir: Path = Path("train_dir")
+    """Folder of the run folders."""
+    data_dir: Path = Path("datasets")
+    """Folder of the data sets (<name>/data.h5), as written by download.py."""
+    checkpoint: str = ""
+    """Run folder or model-<step>.pt to go on from; its settings are kept."""
+    dry_run: bool = False
+    """Print the resolved settings and stop."""
+
+
+ACTIONS = ("checkpoint", "dry_run")  # asked of one command, not a property of the run
+
+
+def as_dict(cfg: Config) -> dict:
+    """The settings as plain text and numbers, without the actions."""
+    plain = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in ACTIONS}
+    return {name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in plain.items()}
+
+
+def from_dict(settings: type[Config], plain: dict) -> Config:
+    """The inverse of `as_dict`; a missing or unknown name raises UserError."""
+    fields = {f.name: f.default for f in dataclasses.fields(settings) if f.name not in ACTIONS}
+    if fields.keys() != plain.keys():
+        odd = ", ".join(sorted(fields.keys() ^ plain.keys()))
+        raise UserError(f"checkpoint: its settings do not fit this version of the toolkit ({odd})")
+    return settings(**{name: type(fields[name])(value) for name, value in plain.items()})
+
+
+def nearest(name: str, known: Iterable[str], what: str) -> str:
+    """The entry of `known` that is `name` in any case; UserError with the nearest one if there is none."""
+    known = list(known)
+    by_lower = {entry.lower(): entry for entry in known}
+    if name.lower() in by_lower:
+        return by_lower[name.lower()]
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"did you mean {by_lower[close[0]]}? " if close else ""
+    raise UserError(f"{what}: there is no {name!r}; {hint}Known: {', '.join(known)}")
+
+
+def parse(record: type[Record], argv: Sequence[str], prog: str, description: str, default: Record | None = None) -> Record:
+    """Command line to record, by tyro; flags take `_` and `-`. Exits with 0 after --help.
+
+    Tyro frames its messages in a box; a user gets them in at most two lines, as UserError.
+    """
+    framed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(framed):
+            return tyro.cli(record, args=list(argv), prog=prog, description=description, use_underscores=True,
+                            **({} if default is None else {"default": default}))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_unframed(framed.getvalue())) from None
+
+
+def _unframed(box: str) -> str:
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    parts = " ".join(lines).split("─" * 20)
+    what = re.sub(r" *Got errors:.*", "", parts[0].strip())
+    meant = re.findall(r"--[\w-]+", parts[1]) if "you meant" in parts[1] else []
+    return what + "\n" + (f"Did you mean {' or '.join(meant)}? " if meant else "") + "--help lists every flag."
+
+
+def guarded(main: Callable[[list[str]], int | None]) -> None:
+    """Run a script: bad input ends in one or two lines and status 2, an interrupt in status 130."""
+    try:
+        status = main(sys.argv[1:])
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
