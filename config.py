@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
 
 import tyro
 
@@ -29,6 +29,20 @@ class Spec(NamedTuple):
     classes: int
 
 
+class Within(NamedTuple):
+    """Bounds of a setting, both allowed; `check` reads them from the field's annotation."""
+
+    low: float
+    high: float = 1e9
+
+
+Count = Annotated[int, Within(1)]
+CountOrNone = Annotated[int, Within(0)]
+Seed = Annotated[int, Within(0, 2**32 - 1)]
+Rate = Annotated[float, Within(0, 10)]
+Share = Annotated[float, Within(0, 1)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings that every recipe has; a recipe adds its own by subclassing."""
@@ -39,29 +53,25 @@ class Config:
     """Training method: one file of recipes/."""
     model: str = "mlp"
     """Pair of networks: one file of models/."""
-    head: Literal["implicit", "explicit"] = "implicit"
-    """Fake class: its logit fixed at 0 (implicit, K logits) or trained (explicit, K+1 logits)."""
-    labels: int = 100
+    labels: Count = 100
     """Labelled training images, the same number of each class; every other label stays hidden."""
-    label_seed: int = 1
+    label_seed: Seed = 1
     """Which images are labelled."""
-    seed: int = 1
+    seed: Seed = 1
     """Initial weights, order of the images and noise."""
-    validation: int = 0
+    validation: CountOrNone = 0
     """Training images cut off (never trained on) to watch accuracy/validation."""
-    epochs: float = 100.0
+    epochs: Annotated[float, Within(1e-6)] = 100.0
     """Passes over the unlabelled images."""
-    steps: int = 0
+    steps: CountOrNone = 0
     """Training steps; if not 0, used in place of --epochs."""
-    batch_size: int = 100
+    batch_size: Count = 100
     """Images of each kind (labelled, unlabelled, generated) in a step."""
-    learning_rate_d: float = 3e-4
+    learning_rate_d: Rate = 3e-4
     """Learning rate of the discriminator, which is the classifier."""
-    learning_rate_g: float = 3e-4
-    """Learning rate of the generator."""
-    decay_from: float = 1.0
+    decay_from: Share = 1.0
     """Share of the training after which the learning rates fall linearly to 0 (1: never)."""
-    average: float = 0.9999
+    average: Annotated[float, Within(0, 0.9999999)] = 0.9999
     """Decay per step of the averaged weights that are evaluated (0: evaluate the raw weights)."""
     weight: tuple[str, ...] = ()
     """Weights of loss terms, e.g. D/real=0 G/feature_matching=2 (a term not named keeps weight 1)."""
@@ -69,15 +79,13 @@ class Config:
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of products and convolutions; losses, averages and evaluation are always float32."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between lines of metrics.jsonl and points of the loss curves."""
-    eval_every: int = 0
+    eval_every: CountOrNone = 0
     """Steps between evaluations on the test set, for the curve only (0: a twentieth of the run, at most 2000)."""
-    sample_every: int = 0
-    """Steps between sample grids (0: as --eval_every)."""
-    save_every: int = 0
+    save_every: CountOrNone = 0
     """Steps between checkpoints (0: as --eval_every)."""
-    keep: int = 2
+    keep: Count = 2
     """Newest checkpoints kept."""
     prefix: str = "default"
     """First part of the run folder's name."""
@@ -91,7 +99,30 @@ class Config:
     """Print the resolved settings and stop."""
 
 
+@dataclasses.dataclass(frozen=True)
+class GanConfig(Config):
+    """Settings of every recipe that has a generator."""
+
+    head: Literal["implicit", "explicit"] = "implicit"
+    """Fake class: its logit fixed at 0 (implicit, K logits) or trained (explicit, K+1 logits)."""
+    learning_rate_g: Rate = 3e-4
+    """Learning rate of the generator."""
+    sample_every: CountOrNone = 0
+    """Steps between sample grids (0: as --eval_every)."""
+
+
 ACTIONS = ("checkpoint", "dry_run")  # asked of one command, not a property of the run
+
+
+def check(cfg: Config) -> None:
+    """UserError for the first setting that is out of its bounds; NaN is in none."""
+    for name, hint in get_type_hints(type(cfg), include_extras=True).items():
+        for bounds in getattr(hint, "__metadata__", ()):
+            value = getattr(cfg, name)
+            if isinstance(bounds, Within) and not bounds.low <= value <= bounds.high:
+                raise UserError(f"--{name} {value}: must be from {bounds.low:g} to {bounds.high:g}")
+    if not re.fullmatch(r"[\w.-]+", cfg.prefix) or cfg.prefix.startswith("."):
+        raise UserError(f"--prefix {cfg.prefix!r}: use letters, digits, '_', '-' and '.', the first no '.'")
 
 
 def as_dict(cfg: Config) -> dict:
@@ -139,7 +170,7 @@ def parse(record: type[Record], argv: Sequence[str], prog: str, description: str
 
 def _unframed(box: str) -> str:
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    parts = " ".join(lines).split("─" * 20)
+    parts = [*re.split("─{10,}", " ".join(lines)), ""]
     what = re.sub(r" *Got errors:.*", "", parts[0].strip())
     meant = re.findall(r"--[\w-]+", parts[1]) if "you meant" in parts[1] else []
     return what + "\n" + (f"Did you mean {' or '.join(meant)}? " if meant else "") + "--help lists every flag."
@@ -155,4 +186,7 @@ def guarded(main: Callable[[list[str]], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    except OSError as error:  # a disk that fills up or goes away under a running command
+        print(f"{Path(sys.argv[0]).name}: error: {error.filename or 'disk'}: {error.strerror or error}", file=sys.stderr)
+        status = 2
     sys.exit(status)

@@ -1,0 +1,1 @@
+"""The machinery of training and evaluation."""

@@ -1,0 +1,103 @@
+"""What a run leaves behind: its folder, metrics.jsonl, TensorBoard events and sample grids."""
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from config import Config, UserError, as_dict
+
+REFERENCE_NAMES = {"supervised": "s_loss", "real": "d_loss_real", "fake": "d_loss_fake"}  # of SSGAN-Tensorflow
+
+
+def curve(term: str) -> str:
+    """The name under which a loss term is logged."""
+    return f"loss/{REFERENCE_NAMES.get(term, term)}"
+
+
+def make_folder(cfg: Config) -> Path:
+    """A new run folder, and train_dir/latest pointing to it. UserError where it cannot be made."""
+    name = f"{cfg.prefix}-{cfg.dataset}_{cfg.recipe}_labels{cfg.labels}_{cfg.label_seed}_seed{cfg.seed}"
+    stem = cfg.train_dir / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for path in [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(2, 100))]:
+        with contextlib.suppress(FileExistsError):
+            try:
+                path.mkdir(parents=True)
+            except (NotADirectoryError, PermissionError, OSError) as error:
+                if isinstance(error, FileExistsError) and cfg.train_dir.is_dir():
+                    raise
+                raise UserError(f"--train_dir {cfg.train_dir}: cannot be written ({error.strerror})") from None
+            return path
+    raise UserError(f"--train_dir {cfg.train_dir}: too many runs of this name were started in one second")
+
+
+def point_latest(folder: Path) -> None:
+    """Let train_dir/latest name this run, where the file system has symbolic links."""
+    link = folder.parent / "latest"
+    with contextlib.suppress(OSError):
+        temporary = folder / ".latest"
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, link)
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+    lines = []
+    path = folder / "metrics.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(line))
+    return lines
+
+
+class Log:
+    """Open files of one run. On resume, lines past the checkpoint are dropped, so that none stands twice."""
+
+    def __init__(self, folder: Path, cfg: Config, step: int):
+        self.folder, self.cfg = folder, cfg
+        kept = [line for line in read_metrics(folder) if line["step"] <= step]
+        path = folder / "metrics.jsonl"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(temporary, path)
+        self.metrics = open(path, "a", buffering=1)  # closed by close()
+        self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        if not step:
+            self.board.add_text("config", "```json\n" + json.dumps(as_dict(cfg), indent=1) + "\n```")
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl and a point of each curve."""
+        self.metrics.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """A picture [height, width, C] in TensorBoard; generated ones also as samples/<step>.png."""
+        self.board.add_image(name, image, step, dataformats="HWC")
+        if name == "img/fake":
+            path = self.folder / "samples" / f"{step:08d}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(image.squeeze()).save(path)
+
+    def result(self, metrics: dict[str, float]) -> None:
+        """The settings beside the last accuracy, for TensorBoard's HPARAMS page."""
+        settings = {name: value if isinstance(value, int | float | str) else json.dumps(value)
+                    for name, value in as_dict(self.cfg).items()}
+        for summary in hparams(settings, metrics):
+            self.board.file_writer.add_summary(summary)
+
+    def close(self) -> None:
+        self.metrics.close()
+        self.board.close()
+
+
+def not_finite(names: Iterable[str], values: Iterable[float]) -> str | None:
+    """The first name whose value is NaN or infinite."""
+    return next((name for name, value in zip(names, values, strict=True) if not math.isfinite(value)), None)

@@ -1,0 +1,137 @@
+"""The training loop: steps, and now and then a look at how it goes."""
+import json
+import signal
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from config import UserError
+from engine import evaluate, figures, log, state
+from engine.run import Run, accuracy_sets, record
+from engine.step import rate_factor, train_step
+
+
+class Training:
+    """One run on its way. The losses of the steps since the last line stay on the device until they are written."""
+
+    def __init__(self, run: Run, folder: Path):
+        self.run, self.cfg, self.state, self.folder = run, run.cfg, run.state, folder
+        self.log = log.Log(folder, run.cfg, run.state.step)
+        self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
+        self.waiting: list[list[torch.Tensor]] = []
+        self.sets = accuracy_sets(run)
+        self.shown: dict[str, str] = {}
+        self.stop = False
+
+    def go(self) -> bool:
+        """Train to the last step, or until a signal asks to stop; True if it came to the end."""
+        cfg, state_ = self.cfg, self.state
+        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        bar = tqdm(total=cfg.steps, initial=state_.step, desc=f"{cfg.recipe} {cfg.dataset}", unit="step",
+                   dynamic_ncols=True, mininterval=0.5)
+        try:
+            if state_.step == 0:
+                self._pictures(real=True)
+            while state_.step < cfg.steps and not self.stop:
+                state_.set_rates(rate_factor(state_.step, cfg.steps, self.run.steps_per_epoch, cfg.decay_from))
+                self.waiting.append(train_step(state_, self.run.players, self.run.pipeline, self.run.weights,
+                                               cfg.precision))
+                bar.update()
+                self._now_and_then(bar)
+            self._flush(bar)
+            if self.folder / f"model-{state_.step}.pt" not in state.checkpoints(self.folder):
+                self._save()
+        finally:
+            bar.close()
+            self.log.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return state_.step == cfg.steps
+
+    def summary(self) -> str:
+        """The last accuracy on the test set, in words."""
+        labels = self.sets["test"][1]
+        wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
+        return (f"test accuracy {1 - wrong / len(labels):.2%} ({wrong} of {len(labels)} wrong; averaged weights of step "
+                f"{self.state.step})\nevaluate and draw with: python evaler.py --checkpoint {self.folder}")
+
+    def _ask_to_stop(self, *_) -> None:
+        self.stop = True
+
+    def _now_and_then(self, bar: tqdm) -> None:
+        step, cfg = self.state.step, self.cfg
+        last = step == cfg.steps
+        if step % cfg.log_every == 0 or last:
+            self._flush(bar)
+        if step % cfg.eval_every == 0 or last:
+            self._accuracies(bar)
+        if "G" in self.state.nets and (step % cfg.sample_every == 0 or last):
+            self._pictures()
+        if step % cfg.save_every == 0 or last:
+            self._flush(bar)
+            self._save()
+
+    def _flush(self, bar: tqdm) -> None:
+        """Write the mean losses since the last line; a loss that is not finite stops the run, with its step named."""
+        if not self.waiting:
+            return
+        values = torch.stack([torch.stack(step) for step in self.waiting]).cpu()
+        first = self.state.step - len(values) + 1
+        for offset, row in enumerate(values.tolist()):
+            if bad := log.not_finite(self.names, row):
+                raise UserError(f"loss {bad} is not finite at step {first + offset}; the last good checkpoint is kept "
+                                f"in {self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
+        self.waiting = []
+        means = dict(zip(self.names, values.double().mean(0).tolist(), strict=True))
+        curves = {}
+        for name, value in means.items():
+            player, _, term = name.partition("/")
+            curves[log.curve(term) if term else f"loss/{player.lower()}_loss"] = value
+            if not term:
+                self.shown[player.lower()] = f"{value:.3f}"
+        self.log.scalars(self.state.step, curves)
+        bar.set_postfix(self.shown, refresh=False)
+
+    def _accuracies(self, bar: tqdm) -> None:
+        curves = {}
+        for name, (images, labels) in self.sets.items():
+            curves[f"accuracy/{name}"] = self._accuracy(self.state.averaged, images, labels)
+        curves["accuracy/test_raw_weights"] = self._accuracy(self.state.nets["D"], *self.sets["test"])
+        self.log.scalars(self.state.step, curves)
+        self.shown["test"] = f"{curves['accuracy/test']:.2%}"
+        bar.set_postfix(self.shown, refresh=False)
+        if self.state.step == self.cfg.steps:
+            self.log.result({name: curves[name] for name in ("accuracy/test", "accuracy/test_raw_weights")})
+
+    def _accuracy(self, D, images, labels) -> float:
+        return 1 - evaluate.errors(D, images, labels, self.run.device) / len(labels)
+
+    def _pictures(self, real: bool = False) -> None:
+        step, nets = self.state.step, self.state.nets
+        if real:
+            images = self.run.pipeline.images[torch.from_numpy(self.run.pipeline.split.pool[:figures.SAMPLES])]
+            self.log.picture(step, "img/real", figures.grid(images))
+        if "G" in nets:
+            self.log.picture(step, "img/fake", figures.grid(figures.samples(nets["D"], nets["G"], self.cfg.seed,
+                                                                           self.run.device)))
+
+    def _save(self) -> None:
+        tensors = [t for net in self.state.nets.values() for t in net.state_dict().values() if t.is_floating_point()]
+        if not torch.stack([t.sum() for t in tensors]).isfinite().all():
+            raise UserError(f"weights are not finite at step {self.state.step}; the last good checkpoint is kept in "
+                            f"{self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
+        state.save(self.state, record(self.run), self.folder, self.cfg.keep)
+
+
+def start(run: Run) -> Training:
+    """A new run folder with the settings and the labelled rows in it, ready to train."""
+    folder = log.make_folder(run.cfg)
+    facts = record(run)
+    rows = facts.pop("labelled").tolist()
+    (folder / "config.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / "labelled.txt").write_text("".join(f"{row}\n" for row in rows))
+    log.point_latest(folder)
+    return Training(run, folder)
+
+

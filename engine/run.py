@@ -1,0 +1,127 @@
+"""From settings to everything that a run needs, checked before anything is written."""
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import datasets
+import models
+import ops
+import recipes
+from config import Config, UserError, as_dict, check
+from datasets import splits
+from datasets.h5 import Data
+from datasets.pipeline import Pipeline
+from engine import world
+from engine.state import State
+
+INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
+INIT_NOISE = 2**33  # a position that no training step has
+
+
+class Run(NamedTuple):
+    """One training run, ready to go."""
+
+    cfg: Config
+    recipe: recipes.Recipe
+    players: tuple[recipes.Player, ...]
+    weights: dict[str, float]
+    data: Data
+    pipeline: Pipeline
+    state: State
+    steps_per_epoch: int
+    device: torch.device
+
+
+def resolve(cfg: Config) -> Config:
+    """The settings with every value that stands for another worked out; UserError for those out of bounds."""
+    check(cfg)
+    spec = datasets.spec(cfg.dataset, cfg.data_dir)
+    recipe = recipes.find(cfg.recipe)
+    return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
+        f"{name}={value:g}" for name, value in term_weights(cfg, recipe).items()))
+
+
+def term_weights(cfg: Config, recipe: recipes.Recipe) -> dict[str, float]:
+    """The weights of --weight by "player/term"; UserError for a term that the recipe does not have."""
+    known = [f"{player.name}/{term}" for player in recipe.players(cfg) for term in player.terms]
+    weights = {}
+    for text in cfg.weight:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if name not in known or not math.isfinite(value):
+            raise UserError(f"--weight {text}: write TERM=NUMBER; the terms of {recipe.name} are {', '.join(known)}")
+        weights[name] = value
+    return weights
+
+
+def scheduled(cfg: Config, pool: int) -> Config:
+    """The settings with steps, epochs and intervals worked out for a pool of that many images."""
+    if cfg.batch_size > pool:
+        raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images")
+    per_epoch = pool // cfg.batch_size
+    steps = cfg.steps or max(1, round(cfg.epochs * per_epoch))
+    check(dataclasses.replace(cfg, steps=steps))
+    interval = cfg.eval_every or max(1, min(steps // 20, 2000))
+    filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
+              if hasattr(cfg, name)}
+    return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, **filled)
+
+
+def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
+    """Load the data, choose the labelled rows, build and initialise the networks (or take them from a checkpoint).
+    UserError for anything that does not fit; nothing is written."""
+    device = world.device(cfg.device)
+    cfg = resolve(cfg)
+    recipe = recipes.find(cfg.recipe)
+    data = datasets.load(cfg.dataset, cfg.data_dir)
+    if saved and saved["data"]["digest"] != data.digest:
+        raise UserError(f"{datasets.path(cfg.dataset, cfg.data_dir)}: its images are not those of the checkpoint "
+                        f"(digest {data.digest[:12]}, not {saved['data']['digest'][:12]}); fetch the same data again")
+    images, labels = data.arrays.train_image, data.arrays.train_label
+    split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation)
+    cfg = scheduled(cfg, len(split.pool))
+    world.seed_noise(cfg.seed)
+    built = models.build(cfg, data.spec)
+    nets = {name: built[name].to(device) for name in recipe.nets}
+    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device)
+    players = recipe.players(cfg)
+    if saved is None:
+        initialise(nets, pipeline, recipe.init_images(cfg), cfg)
+    state = State(nets, players, cfg.average)
+    if saved:
+        state.load_state_dict(saved)
+    return Run(cfg, recipe, players, term_weights(cfg, recipe), data, pipeline, state,
+               len(split.pool) // cfg.batch_size, device)
+
+
+def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:
+    """Data-dependent initialisation of every net, from the first images of the walk through `what`."""
+    world.seed_noise(cfg.seed, INIT_NOISE)
+    images, _ = pipeline.take(what, 0, 0, INIT_IMAGES)
+    ops.data_init(nets["D"], images)
+    if "G" in nets:
+        ops.data_init(nets["G"], nets["G"].prior(cfg.batch_size, pipeline.device))
+
+
+def record(run: Run) -> dict[str, Any]:
+    """What a checkpoint holds beside the state."""
+    rows = run.pipeline.split.labelled
+    return {"settings": as_dict(run.cfg), "labelled": torch.from_numpy(rows), "labelled_digest": splits.digest(rows),
+            "data": {"digest": run.data.digest, "shape": list(run.data.spec.shape), "classes": run.data.spec.classes,
+                     "class_names": list(run.data.class_names)},
+            "versions": world.versions()}
+
+
+def accuracy_sets(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of the sets on which accuracy is watched, by curve name."""
+    arrays, split = run.data.arrays, run.pipeline.split
+    sets = {"test": (arrays.test_image, arrays.test_label),
+            "labelled": (arrays.train_image[split.labelled], arrays.train_label[split.labelled]),
+            "validation": (arrays.train_image[split.validation], arrays.train_label[split.validation])}
+    return {name: pair for name, pair in sets.items() if len(pair[1])}

@@ -1,0 +1,114 @@
+"""All that changes in a run, saved whole. A checkpoint describes itself: nothing else is needed to go on or evaluate."""
+import contextlib
+import copy
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from config import UserError
+from recipes import Player
+
+FORMAT = 1
+
+
+class State:
+    """Step, networks, one optimiser per player, and the averaged discriminator."""
+
+    def __init__(self, nets: dict[str, nn.Module], players: tuple[Player, ...], average: float):
+        self.step, self.nets, self.average = 0, nets, average
+        self.moves = {p.name: [w for net in p.trains for w in nets[net].parameters()] for p in players}
+        self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
+        self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
+        self.averaged = copy.deepcopy(nets["D"]).requires_grad_(False) if average else nets["D"]
+
+    @torch.no_grad()
+    def update_average(self, updates: int) -> None:
+        """a <- a + (1 - decay) / (1 - decay^n) (p - a) after update n: the decayed mean of the weights so far, without
+        the bias of a start at zero (Kingma & Ba 2014, section 3). Running statistics are averaged alike."""
+        if not self.average:
+            return
+        rate = (1 - self.average) / (1 - self.average**updates)
+        theirs, ours = (list(net.state_dict().values()) for net in (self.nets["D"], self.averaged))
+        moving = [(a, p) for a, p in zip(ours, theirs, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in moving], [p for _, p in moving], rate)
+
+    def set_rates(self, factor: float) -> None:
+        """Every player's learning rate as a share of its full one."""
+        for name, optimiser in self.optimisers.items():
+            optimiser.param_groups[0]["lr"] = self.full_rates[name] * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers, tensors and numbers."""
+        return {"step": self.step, "nets": {name: net.state_dict() for name, net in self.nets.items()},
+                "averaged": self.averaged.state_dict(),
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take the saved values in place of the present ones."""
+        self.step = saved["step"]
+        for name, net in self.nets.items():
+            net.load_state_dict(saved["nets"][name])
+        self.averaged.load_state_dict(saved["averaged"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(saved["optimisers"][name])
+
+
+def save(state: State, record: dict[str, Any], folder: Path, keep: int) -> Path:
+    """Write model-<step>.pt with the state and `record` (settings, labelled rows, data) and drop all but the `keep`
+    newest. Whole or not at all: temporary name, fsync, rename. UserError where the disk does not take it."""
+    path = folder / f"model-{state.step}.pt"
+    partial = path.with_suffix(".tmp")
+    try:
+        with open(partial, "wb") as file:
+            torch.save({"format": FORMAT, **record, **state.state_dict()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error}); free some space or choose another --train_dir") from None
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run folder, oldest first."""
+    found = [(int(m[1]), p) for p in folder.iterdir() if (m := re.fullmatch(r"model-(\d+)\.pt", p.name))]
+    return [path for _, path in sorted(found)]
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint that --checkpoint names: a file, or the newest of a run folder. UserError if there is none."""
+    path = Path(path)
+    if path.is_dir():
+        found = checkpoints(path)
+        if not found:
+            raise UserError(f"--checkpoint {path}: the folder holds no model-<step>.pt; name a run folder of train_dir")
+        return found[-1]
+    if not path.is_file():
+        raise UserError(f"--checkpoint {path}: no such file or folder; name a run folder of train_dir or a model-<step>.pt")
+    return path
+
+
+KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "step", "nets", "averaged", "optimisers"}
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The saved record and state; only tensors and plain values are ever unpickled. UserError if the file is damaged
+    or no checkpoint of this format."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in ways that torch does not enumerate
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not a whole checkpoint ({reason}); take another of the run") from None
+    if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
+        found = saved.get("format") if isinstance(saved, dict) else None
+        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}); it was not written by trainer.py "
+                        f"of this version")
+    return saved

@@ -1,0 +1,34 @@
+"""Where a run computes: device, noise as a function of position, and the versions of what it runs on."""
+import platform
+import sys
+
+import h5py
+import numpy as np
+import torch
+import torchvision
+
+from config import UserError
+
+
+def device(name: str) -> torch.device:
+    """The device of --device; UserError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    return torch.device(name)
+
+
+def seed_noise(*position: int) -> None:
+    """Set torch's generators to a state that depends only on these numbers, e.g. (seed, player, update)."""
+    torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1))
+
+
+def versions() -> dict[str, str]:
+    """Versions that a number depends on, for config.json."""
+    packages = {module.__name__: module.__version__ for module in (torch, torchvision, h5py, np)}
+    return {"python": sys.version.split()[0], **packages, "cuda": torch.version.cuda or "none",
+            "machine": platform.machine(), "threads": str(torch.get_num_threads())}

@@ -1,0 +1,55 @@
+"""The formulas of the field as pure functions, means over the batch unless said. K classes, B images, F features.
+
+Notation: l = logits of the real classes [B, K]; Z = logsumexp(l); r = logit of "real" [B] (`Verdict.real`), so that
+D(x) = p(real | x) = sigmoid(r). With an implicit head r = Z.
+"""
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def cross_entropy(classes: Tensor, y: Tensor) -> Tensor:
+    """-log p(y | x, real) = -l_y + Z, over the K real classes (Salimans et al. 2016, L_supervised, section 5)."""
+    return functional.cross_entropy(classes, y)
+
+
+def taken_for_real(real: Tensor) -> Tensor:
+    """-log D(x) = softplus(-r): first half of L_unsupervised (Salimans et al. 2016, section 5)."""
+    return functional.softplus(-real).mean()
+
+
+def taken_for_fake(real: Tensor) -> Tensor:
+    """-log(1 - D(x)) = softplus(r): second half of L_unsupervised (Salimans et al. 2016, section 5)."""
+    return functional.softplus(real).mean()
+
+
+def feature_matching(fake: Tensor, real: Tensor, norm: int = 2) -> Tensor:
+    """Distance of the batch means of two feature sets [B, F], averaged over F: squared (norm 2: the MNIST code) or
+    absolute (norm 1: the SVHN and CIFAR-10 code) (Salimans et al. 2016, section 3.1, eq. of feature matching)."""
+    difference = fake.mean(0) - real.mean(0)
+    return difference.abs().mean() if norm == 1 else difference.square().mean()
+
+
+def all_logits(classes: Tensor, real: Tensor) -> Tensor:
+    """The K+1 logits [B, K+1] that a Verdict stands for, the fake class last: fake = Z - r."""
+    return torch.cat([classes, (torch.logsumexp(classes, 1) - real)[:, None]], dim=1)
+
+
+def smoothed_cross_entropy(logits: Tensor, target: int | Tensor, confidence: float) -> Tensor:
+    """Cross-entropy over all K+1 logits with target probability `confidence` on `target` (a class for the whole
+    batch, or [B]) and the rest spread evenly over the other K (SSGAN-Tensorflow, model.py: 0.9 on the fake side)."""
+    log_p = functional.log_softmax(logits, dim=1)
+    index = torch.as_tensor(target, device=logits.device).expand(len(logits))[:, None]
+    hit = log_p.gather(1, index)[:, 0]
+    rest = (log_p.sum(1) - hit) / (logits.shape[1] - 1)
+    return -(confidence * hit + (1 - confidence) * rest).mean()
+
+
+def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
+    """Huber loss, mean over every element: quadratic within delta, linear beyond (SSGAN-Tensorflow, ops.py)."""
+    return functional.huber_loss(prediction, target, delta=delta)
+
+
+def annealed(start: float, step: Tensor, steps: int) -> Tensor:
+    """start * (1 - step / steps), 0 from `steps` on (SSGAN-Tensorflow, trainer.py: 10 over 1500 steps)."""
+    return start * (1 - step / steps).clamp(0, 1)

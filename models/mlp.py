@@ -1,0 +1,61 @@
+"""The permutation-invariant MLP pair of Salimans et al. 2016 (MNIST), code: train_mnist_feature_matching.py."""
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config import Spec
+from ops import GaussianNoise, Pixels, ShiftBatchNorm, Verdict, verdict, weight_norm
+
+WIDTHS = (1000, 500, 250, 250, 250)
+N_Z = 100
+
+
+class Discriminator(nn.Module):
+    """Noise 0.3 on pixels in [0, 1], then dense ReLU layers with noise 0.5 between them. The features are the last
+    ReLU before its noise [B, 250]; only the last layer's scale is trained; weights start as N(0, 0.1^2)."""
+
+    pixels = Pixels(0, 255)
+
+    def __init__(self, spec: Spec, logits: int):
+        super().__init__()
+        self.classes = spec.classes
+        sizes = (math.prod(spec.shape), *WIDTHS)
+        self.noise = nn.ModuleList(GaussianNoise(0.5 if i else 0.3) for i in range(len(sizes)))
+        self.hidden = nn.ModuleList(weight_norm(nn.Linear(a, b), std=0.1, eps=0.0)
+                                    for a, b in zip(sizes, sizes[1:], strict=False))
+        self.head = weight_norm(nn.Linear(sizes[-1], logits), std=0.1, train_scale=True, eps=0.0)
+
+    def forward(self, x: Tensor) -> Verdict:
+        h = x.flatten(1)
+        for noise, layer in zip(self.noise, self.hidden, strict=False):
+            h = functional.relu(layer(noise(h)))
+        return verdict(self.head(self.noise[-1](h)), h, self.classes)
+
+
+class Generator(nn.Module):
+    """z ~ U[0, 1)^100 -> two dense layers of 500 with shift-only batch norm and softplus -> sigmoid pixels."""
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        height, width, channels = spec.shape
+        self.shape = (channels, height, width)
+        self.hidden = nn.ModuleList(nn.Linear(a, 500, bias=False) for a in (N_Z, 500))
+        self.norms = nn.ModuleList(ShiftBatchNorm(500) for _ in self.hidden)
+        for layer in self.hidden:
+            nn.init.xavier_uniform_(layer.weight)
+        self.out = weight_norm(nn.Linear(500, math.prod(self.shape)), std=0.1, train_scale=True, init_std=None)
+
+    def prior(self, n: int, device: torch.device | str) -> Tensor:
+        return torch.rand(n, N_Z, device=device)
+
+    def forward(self, z: Tensor) -> Tensor:
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            z = functional.softplus(norm(layer(z)))
+        return torch.sigmoid(self.out(z).float()).unflatten(1, self.shape)
+
+
+def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
+    """MLPs for images of any shape, pixels in [0, 1]."""
+    return {"D": Discriminator(spec, spec.classes + (head == "explicit")), "G": Generator(spec)}

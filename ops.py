@@ -1,0 +1,202 @@
+"""Layers and helpers that the networks share: what a discriminator says, weight norm with its data-dependent
+initialisation, noise, blocks of the convolutional nets, and Adam as the reference code has it.
+
+Shapes: B images, K classes, F features, C channels, H x W pixels.
+"""
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says of a batch. p(y | x, real) = softmax(classes), p(real | x) = sigmoid(real)."""
+
+    classes: Tensor  # [B, K] logits of the real classes
+    real: Tensor  # [B] logit of "this is real"
+    features: Tensor  # [B, F] what feature matching compares
+
+
+def verdict(logits: Tensor, features: Tensor, classes: int) -> Verdict:
+    """Read K logits (implicit head: the fake logit is 0) or K+1 logits (explicit head: the last one is the fake
+    logit) as a Verdict, in float32 whatever the network computed in. With K = 0 one logit says "real".
+
+    real = logsumexp(classes) - fake, because softmax over K+1 gives p(real) = sigmoid of that difference
+    (Salimans et al. 2016, section 5)."""
+    if logits.dtype == torch.bfloat16:
+        logits, features = logits.float(), features.float()
+    if classes == 0:
+        return Verdict(logits[:, :0], logits[:, 0], features)
+    real = torch.logsumexp(logits[:, :classes], dim=1)
+    if logits.shape[1] > classes:
+        real = real - logits[:, classes]
+    return Verdict(logits[:, :classes], real, features)
+
+
+class Pixels(NamedTuple):
+    """The range in which a pair of networks sees images: (byte - offset) / divisor."""
+
+    offset: float
+    divisor: float
+
+    def from_bytes(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float32 of the same shape."""
+        return (images.float() - self.offset) / self.divisor
+
+    def to_bytes(self, images: Tensor) -> Tensor:
+        """The inverse, rounded and clipped to 0..255: uint8."""
+        return (images.float() * self.divisor + self.offset).round().clamp(0, 255).to(torch.uint8)
+
+
+class GaussianNoise(nn.Module):
+    """x + N(0, sigma^2) in training, x in evaluation."""
+
+    def __init__(self, sigma: float):
+        super().__init__()
+        self.sigma = sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.sigma * torch.randn_like(x) if self.training else x
+
+
+class WeightNorm(nn.Module):
+    """w = scale * v / sqrt(eps + |v|^2), one norm per output unit (Salimans & Kingma 2016, eq. 2; eps as in the
+    reference code of Salimans et al. 2016). Its scale is frozen after the data-dependent initialisation unless
+    `train_scale`: the library's weight_norm trains every scale, which is another model."""
+
+    def __init__(self, v: Tensor, output_dim: int, train_scale: bool, eps: float):
+        super().__init__()
+        shape = [1] * v.dim()
+        shape[output_dim] = v.shape[output_dim]
+        self.inputs = [d for d in range(v.dim()) if d != output_dim]
+        self.eps = eps
+        if train_scale:
+            self.scale = nn.Parameter(torch.ones(shape))
+        else:
+            self.register_buffer("scale", torch.ones(shape))
+
+    def forward(self, v: Tensor) -> Tensor:
+        return v * (self.scale / (v.square().sum(self.inputs, keepdim=True) + self.eps).sqrt())
+
+
+def weight_norm(layer: nn.Module, std: float, train_scale: bool = False, init_std: float | None = 1.0,
+                eps: float = 1e-6) -> nn.Module:
+    """Weight-normalise a Linear, Conv2d or ConvTranspose2d whose weights start as N(0, std^2) and biases as 0.
+    `init_std` is the deviation that `data_init` gives its outputs (None: left alone)."""
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
+    output_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+    layer.init_std = init_std
+    return parametrize.register_parametrization(layer, "weight", WeightNorm(layer.weight, output_dim, train_scale, eps))
+
+
+@torch.no_grad()
+def data_init(net: nn.Module, x: Tensor) -> None:
+    """Data-dependent initialisation (Salimans & Kingma 2016, section 3): one training-mode pass of `x` in which
+    each weight-normalised layer is given the scale and bias that make its outputs mean 0 and deviation `init_std`
+    per unit; the standardised output feeds the next layer. A net without such layers is not touched."""
+
+    def standardise(layer, _, a):
+        dims = [d for d in range(a.dim()) if d != 1]
+        shape = [1, -1] + [1] * (a.dim() - 2)
+        mean = a.mean(dims)
+        s = layer.init_std / (a - mean.view(shape)).square().mean(dims).sqrt()
+        norm = layer.parametrizations.weight[0]
+        norm.scale.mul_(s.view(norm.scale.shape))
+        layer.bias.copy_(-mean * s)
+        return (a - mean.view(shape)) * s.view(shape)
+
+    layers = [m for m in net.modules() if getattr(m, "init_std", None) is not None]
+    if not layers:
+        return
+    hooks = [layer.register_forward_hook(standardise) for layer in layers]
+    was_training = net.training
+    net.train()(x)
+    net.train(was_training)
+    for hook in hooks:
+        hook.remove()
+
+
+class ShiftBatchNorm(nn.Module):
+    """Batch norm of Salimans et al. 2016: shift without gain, eps 1e-6 inside the root, batch statistics always,
+    also when sampling. The preceding layer has no bias. Input [B, C] or [B, C, H, W]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(x, None, None, None, self.bias, training=True, eps=1e-6)
+
+
+@contextlib.contextmanager
+def statistics_kept(net: nn.Module) -> Iterator[None]:
+    """Inside, batch norms of `net` use batch statistics without moving their running averages: generated images
+    must not enter the averages with which real ones are later classified."""
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def sample(G: nn.Module, z: Tensor) -> Tensor:
+    """G(z) for a player that does not train G: no gradient, and G's running averages stay."""
+    with torch.no_grad(), statistics_kept(G):
+        return G(z)
+
+
+def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
+    """Verdicts on several batches of real images and one of generated ones, last. One call where D has no batch
+    statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages."""
+    if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in D.modules()):
+        with statistics_kept(D):
+            apart = [D(fake)]
+        together = real
+    else:
+        apart, together = [], [*real, fake]
+    parts = zip(*(field.split([len(x) for x in together]) for field in D(torch.cat(together))), strict=True)
+    return [Verdict(*part) for part in parts] + apart
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """(before, after) of TensorFlow's SAME padding along one axis: the odd pixel goes behind."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class SameConv2d(nn.Conv2d):
+    """Conv2d with TensorFlow's SAME padding, which is asymmetric for stride 2 on even sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        (top, bottom), (left, right) = (same_padding(size, kernel, stride) for size in x.shape[-2:])
+        return super().forward(functional.pad(x, (left, right, top, bottom)))
+
+
+class Adam(torch.optim.Adam):
+    """Adam whose eps stands inside the root, step = lr * m / sqrt(v + eps) with m, v bias-corrected, as in the
+    code of Salimans et al. 2016 (eps 1e-8 inside is 1e-4 outside for small gradients).
+
+    Adding eps * (1 - beta2) / beta2 to the second moment before each update of the library's Adam is exactly that:
+    the accumulated eps is then bias-corrected to eps. So the library's fused kernel serves."""
+
+    def __init__(self, params, lr: float, betas: tuple[float, float], eps: float = 1e-8):
+        super().__init__(params, lr=lr, betas=betas, eps=0.0, fused=True)
+        self.lift = eps * (1 - betas[1]) / betas[1]
+        for p in self.param_groups[0]["params"]:
+            self.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device),
+                             "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        torch._foreach_add_([s["exp_avg_sq"] for s in self.state.values()], self.lift)
+        return super().step(closure)

@@ -1,0 +1,32 @@
+"""The two records of which every recipe is made."""
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from config import Config, Spec
+
+
+class Player(NamedTuple):
+    """One side of the game. `loss(nets, batch)` gives {term: scalar} with exactly the names in `terms`."""
+
+    name: str
+    trains: tuple[str, ...]  # nets whose weights it moves
+    terms: tuple[str, ...]
+    loss: Callable[[dict, Any], dict[str, Tensor]]
+    optimiser: Callable[[list], Optimizer]  # parameters -> optimiser at the full learning rate
+    times: int = 1  # updates per step, each on a batch of its own
+    clip: float = 0.0  # largest global norm of its gradient (0: not clipped)
+
+
+class Recipe(NamedTuple):
+    """A published method. `published(spec)` gives its settings for a data set that differ from the defaults."""
+
+    name: str
+    citation: str
+    settings: type[Config]
+    published: Callable[[Spec], dict[str, Any]]
+    players: Callable[[Config], tuple[Player, ...]]
+    nets: tuple[str, ...] = ("D", "G")
+    init_images: Callable[[Config], Literal["pool", "labelled"]] = lambda cfg: "labelled"  # of the data-dependent init
