@@ -152,7 +152,8 @@ def nearest(name: str, known: Iterable[str], what: str) -> str:
     raise UserError(f"{what}: there is no {name!r}; {hint}Known: {', '.join(known)}")
 
 
-def parse(record: type[Record], argv: Sequence[str], prog: str, description: str, default: Record | None = None) -> Record:
+def parse(record: type[Record], argv: Sequence[str], prog: str, description: str,
+          default: Record | None = None) -> Record:
     """Command line to record, by tyro; flags take `_` and `-`. Exits with 0 after --help.
 
     Tyro frames its messages in a box; a user gets them in at most two lines, as UserError.
@@ -179,14 +180,12 @@ def _unframed(box: str) -> str:
 def guarded(main: Callable[[list[str]], int | None]) -> None:
     """Run a script: bad input ends in one or two lines and status 2, an interrupt in status 130."""
     try:
-        status = main(sys.argv[1:])
+        sys.exit(main(sys.argv[1:]))
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        status = 2
+        message, status = f"error: {error}", 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
+        message, status = "interrupted", 130
     except OSError as error:  # a disk that fills up or goes away under a running command
-        print(f"{Path(sys.argv[0]).name}: error: {error.filename or 'disk'}: {error.strerror or error}", file=sys.stderr)
-        status = 2
+        message, status = f"error: {error.filename or 'disk'}: {error.strerror or error}", 2
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(status)

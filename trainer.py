@@ -5,6 +5,7 @@
     python trainer.py --checkpoint train_dir/latest      # go on from the newest checkpoint of a run
 """
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ def peek(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name, default in (("dataset", Config.dataset), ("recipe", Config.recipe), ("checkpoint", "")):
         parser.add_argument(f"--{name}", default=default, const=default, nargs="?")
-    parser.add_argument("--data_dir", "--data-dir", default=Config.data_dir, const=Config.data_dir, nargs="?", type=Path)
+    parser.add_argument("--data_dir", "--data-dir", default=Config.data_dir, const=Config.data_dir, nargs="?",
+                        type=Path)
     return parser.parse_known_args(argv)[0]
 
 
@@ -36,7 +38,7 @@ def resumed(cfg: Config, before: Config) -> Config:
     if refused := sorted(changed - MAY_CHANGE):
         raise UserError(f"--{refused[0]} {getattr(cfg, refused[0])}: the run in the checkpoint has "
                         f"{getattr(before, refused[0])}; leave the flag out, or start a new run without --checkpoint")
-    return from_dict(type(cfg), {**as_dict(cfg), "steps": 0}) if changed >= {"epochs"} and "steps" not in changed else cfg
+    return dataclasses.replace(cfg, steps=0) if "epochs" in changed and "steps" not in changed else cfg
 
 
 def main(argv: list[str]) -> int:

@@ -3,3 +3,54 @@
     DATASETS["MNIST"].build(folder)   # raw files -> Arrays
     load("mnist", Path("datasets"))   # datasets/mnist/data.h5 -> Data; Digits needs no file
 """
+import glob
+import os
+import re
+from pathlib import Path
+
+from config import Spec, UserError, nearest
+from datasets import cifar10, digits, fashion, h5, mnist, svhn
+from datasets.h5 import Arrays, Data
+from datasets.source import File, Source
+
+__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "load", "path", "spec"]
+
+DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, mnist, fashion, svhn, cifar10)}
+
+
+def path(name: str, data_dir: Path) -> Path:
+    """Where the data set lies or will lie: data_dir/<name in lower case>/data.h5."""
+    if not re.fullmatch(h5.NAME, name):
+        raise UserError(f"--dataset: {name!r} is not a name of letters, digits, '_', '.' and '-'")
+    return Path(data_dir) / name.lower() / "data.h5"
+
+
+def load(name: str, data_dir: Path) -> Data:
+    """The data set of that name, in any case, checked; UserError if there is none or its file is not sound."""
+    known = _resolve(name, data_dir)
+    if isinstance(known, Path):
+        return h5.read(known)
+    if known.embedded:
+        return h5.pack(known.build(), known.name, known.class_names, known.origin)
+    where = path(known.name, data_dir)
+    if not os.path.exists(where):  # unlike Path.exists, it takes a folder that cannot be entered
+        raise UserError(f"{where}: {known.name} is not there; get it with `python download.py --dataset {known.name}`")
+    data = h5.read(where)
+    if data.spec != known.spec:
+        raise UserError(f"{where}: holds {tuple(data.spec)}, but {known.name} is {tuple(known.spec)}; "
+                        "give a data set of your own a folder of another name")
+    return data
+
+
+def spec(name: str, data_dir: Path) -> Spec:
+    """Name, shape and number of classes; a set of the registry need not be downloaded for that."""
+    known = _resolve(name, data_dir)
+    return h5.read_spec(known) if isinstance(known, Path) else known.spec
+
+
+def _resolve(name: str, data_dir: Path) -> Source | Path:
+    """The entry of the registry, or else the data.h5 in a folder of the user's own."""
+    folders = {Path(file).parent.name for file in glob.glob("*/data.h5", root_dir=data_dir)}
+    own = {folder: Path(data_dir) / folder / "data.h5" for folder in sorted(folders - {n.lower() for n in DATASETS})}
+    found = nearest(name, (*own, *DATASETS), "--dataset")  # the registry wins over a folder of the same name
+    return DATASETS.get(found) or own[found]

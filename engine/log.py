@@ -67,7 +67,7 @@ class Log:
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(temporary, path)
-        self.metrics = open(path, "a", buffering=1)  # closed by close()
+        self.metrics = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:
             self.board.add_text("config", "```json\n" + json.dumps(as_dict(cfg), indent=1) + "\n```")

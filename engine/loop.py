@@ -53,8 +53,8 @@ class Training:
         """The last accuracy on the test set, in words."""
         labels = self.sets["test"][1]
         wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
-        return (f"test accuracy {1 - wrong / len(labels):.2%} ({wrong} of {len(labels)} wrong; averaged weights of step "
-                f"{self.state.step})\nevaluate and draw with: python evaler.py --checkpoint {self.folder}")
+        return (f"test accuracy {1 - wrong / len(labels):.2%} ({wrong} of {len(labels)} wrong; averaged weights of "
+                f"step {self.state.step})\nevaluate and draw with: python evaler.py --checkpoint {self.folder}")
 
     def _ask_to_stop(self, *_) -> None:
         self.stop = True

@@ -1,4 +1,4 @@
-"""All that changes in a run, saved whole. A checkpoint describes itself: nothing else is needed to go on or evaluate."""
+"""All that changes in a run, saved whole. A checkpoint describes itself: no other file is needed to evaluate it."""
 import contextlib
 import copy
 import os
@@ -92,11 +92,12 @@ def find(path: str | Path) -> Path:
             raise UserError(f"--checkpoint {path}: the folder holds no model-<step>.pt; name a run folder of train_dir")
         return found[-1]
     if not path.is_file():
-        raise UserError(f"--checkpoint {path}: no such file or folder; name a run folder of train_dir or a model-<step>.pt")
+        raise UserError(f"--checkpoint {path}: no such file or folder; name a run folder or a model-<step>.pt")
     return path
 
 
-KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "step", "nets", "averaged", "optimisers"}
+KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "step", "nets", "averaged",
+        "optimisers"}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -109,6 +110,6 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a whole checkpoint ({reason}); take another of the run") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
-        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}); it was not written by trainer.py "
-                        f"of this version")
+        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}); not written by "
+                        f"trainer.py of this version")
     return saved

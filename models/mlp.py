@@ -1,4 +1,5 @@
 """The permutation-invariant MLP pair of Salimans et al. 2016 (MNIST), code: train_mnist_feature_matching.py."""
+import itertools
 import math
 
 import torch
@@ -24,7 +25,7 @@ class Discriminator(nn.Module):
         sizes = (math.prod(spec.shape), *WIDTHS)
         self.noise = nn.ModuleList(GaussianNoise(0.5 if i else 0.3) for i in range(len(sizes)))
         self.hidden = nn.ModuleList(weight_norm(nn.Linear(a, b), std=0.1, eps=0.0)
-                                    for a, b in zip(sizes, sizes[1:], strict=False))
+                                    for a, b in itertools.pairwise(sizes))
         self.head = weight_norm(nn.Linear(sizes[-1], logits), std=0.1, train_scale=True, eps=0.0)
 
     def forward(self, x: Tensor) -> Verdict:

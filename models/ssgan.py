@@ -3,6 +3,7 @@
 Repaired: running averages of batch norm are kept and used in evaluation (the original always used batch statistics);
 they follow with momentum 0.01, not 0.001, so that short runs have them too; instance norm works; sizes over 64 work.
 """
+import itertools
 import math
 
 import torch
@@ -94,7 +95,7 @@ class Generator(nn.Module):
         self.dense = nn.Linear(n_z, 1024)
         nn.init.xavier_uniform_(self.dense.weight)
         nn.init.zeros_(self.dense.bias)
-        self.up = nn.Sequential(*[layer for a, b in zip(widths, widths[1:], strict=False)
+        self.up = nn.Sequential(*[layer for a, b in itertools.pairwise(widths)
                                   for layer in (Up(a, b, deconv_type), nn.ReLU(), _norm(norm_type, b))])
         self.out = _conv(widths[-1], channels, 1)
 

@@ -1,0 +1,191 @@
+"""The format of data.h5: one contiguous array per split and kind, written whole or not at all.
+
+train/image, test/image: uint8 [N, H, W, C]; train/label, test/label: int64 [N], -1 = unlabelled (train only).
+Attributes: format (a number); name, class_names (JSON), source and digest (texts).
+"""
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from config import Spec, UserError
+
+FORMAT = 1
+PARTS = ("train/image", "train/label", "test/image", "test/label")
+NAME = r"\w[\w.-]*"  # of a data set: it becomes part of folder names
+LONGEST = 60_000  # bytes of a text; HDF5 holds an attribute in at most 64 KiB
+REMEDY = "delete it, then make it again with download.py (data of your own: datasets.h5.write)"
+
+
+class Arrays(NamedTuple):
+    """A data set's pixels and labels; label -1 means unlabelled."""
+
+    train_image: np.ndarray  # uint8 [N, H, W, C]
+    train_label: np.ndarray  # int64 [N]
+    test_image: np.ndarray
+    test_label: np.ndarray
+
+
+class Data(NamedTuple):
+    """A data set in memory."""
+
+    spec: Spec
+    arrays: Arrays
+    class_names: tuple[str, ...]
+    source: str
+    digest: str
+
+
+def digest(arrays: Arrays) -> str:
+    """sha256 in hex over name, type, shape and bytes of the four arrays."""
+    sha = hashlib.sha256()
+    for part, array in zip(PARTS, arrays, strict=True):
+        sha.update(f"{part} {array.dtype.name} {tuple(array.shape)}".encode())
+        sha.update(np.ascontiguousarray(array))
+    return sha.hexdigest()
+
+
+def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
+    """Checked arrays with their description; UserError says what is wrong with them."""
+    arrays, class_names = Arrays(*map(np.asarray, arrays)), tuple(class_names)
+    spec = _spec(arrays, name, class_names)
+    _check_labels(arrays, spec.classes)
+    if len(source.encode()) > LONGEST:
+        raise UserError(f"the source has {len(source.encode())} bytes, but {LONGEST} at most are stored")
+    return Data(spec, arrays, class_names, source, digest(arrays))
+
+
+def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
+    """Write `path` in one stroke and return its content; UserError if the arrays or the disk do not allow it."""
+    path = Path(path)
+    try:
+        data = pack(arrays, name, class_names, source)
+    except UserError as error:
+        raise UserError(f"{path}: not written: {error}") from None
+    image = _image(data)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(image)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: not written: {error.strerror}; free some space or choose another folder") from None
+    return data
+
+
+def read(path: Path) -> Data:
+    """The data set in `path`, every value checked; UserError if the file is not whole and sound."""
+    with _opened(path) as file:
+        spec, class_names = _header(file)
+        arrays = Arrays(*(file[part][()] for part in PARTS))
+        source, stored = _text(file, "source"), _text(file, "digest")
+        _check_labels(arrays, spec.classes)
+        if digest(arrays) != stored:
+            raise UserError("damaged: the digest of its arrays is not the one that was stored with them")
+    return Data(spec, arrays, class_names, source, stored)
+
+
+def read_spec(path: Path) -> Spec:
+    """Name, shape and number of classes, from attributes and shapes only."""
+    with _opened(path) as file:
+        return _header(file)[0]
+
+
+def _image(data: Data) -> bytes:
+    """The bytes of the file. HDF5 crashes the process if a disk fills up under it, so it writes to memory."""
+    with h5py.File("data.h5", "w", driver="core", backing_store=False) as file:
+        for part, array in zip(PARTS, data.arrays, strict=True):
+            file.create_dataset(part, data=array)
+        file.attrs["format"] = FORMAT
+        for name, text in (("name", data.spec.name), ("class_names", json.dumps(data.class_names)),
+                           ("source", data.source), ("digest", data.digest)):
+            file.attrs[name] = np.bytes_(text.encode())
+        file.flush()
+        return file.id.get_file_image()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file, open to read; whatever goes wrong inside becomes a UserError that names it."""
+    if os.path.isdir(path):
+        raise UserError(f"{path}: a folder, but it must be an HDF5 file; name the file in it")
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # never written in place, so no lock is needed
+            yield file
+    except UserError as error:
+        raise UserError(f"{path}: {error};\n{REMEDY}") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; make it with download.py (data of your own: datasets.h5.write)") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: {os.strerror(error.errno)}; change its access rights") from None
+    except Exception as error:  # on damaged bytes h5py raises nearly every kind
+        raise UserError(f"{path}: not a whole HDF5 file ({' '.join(str(error).split())[:160]});\n{REMEDY}") from None
+
+
+def _header(file: h5py.File) -> tuple[Spec, tuple[str, ...]]:
+    if "format" not in file.attrs:
+        raise UserError("an HDF5 file, but not a data set of this toolkit (no attribute 'format')")
+    found = file.attrs["format"]
+    if not np.array_equal(found, FORMAT):
+        raise UserError(f"written in format {found}, but this version of the toolkit reads format {FORMAT}")
+    missing = [name for name in ("name", "class_names", "source", "digest") if name not in file.attrs]
+    missing += [part for part in PARTS if not isinstance(file.get(part), h5py.Dataset)]
+    if missing:
+        raise UserError(f"without {', '.join(missing)}")
+    parts = Arrays(*(file[part] for part in PARTS))
+    class_names = tuple(json.loads(_text(file, "class_names")))
+    spec = _spec(parts, _text(file, "name"), class_names)
+    for part in parts:  # a damaged shape must not make us ask for more memory than the file can fill
+        if part.id.get_storage_size() != part.size * part.dtype.itemsize:
+            raise UserError(f"{part.name[1:]} is compressed or not all there")
+    return spec, class_names
+
+
+def _text(file: h5py.File, name: str) -> str:
+    """A text attribute. Of fixed length: HDF5 takes seconds and gigabytes over a damaged variable length."""
+    if file.attrs.get_id(name).dtype.kind != "S":
+        raise UserError(f"attribute {name!r} is not a text of fixed length")
+    return file.attrs[name].decode()
+
+
+def _spec(parts: Arrays, name: str, class_names: tuple[str, ...]) -> Spec:
+    """Check everything but the values; the parts are arrays or HDF5 data sets."""
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise UserError(f"name {name!r}, but it must be made of letters, digits, '_', '.' and '-'")
+    if not class_names or len(set(class_names)) < len(class_names) or not all(
+            isinstance(entry, str) and entry for entry in class_names) or len(json.dumps(class_names)) > LONGEST:
+        raise UserError(f"class names {', '.join(map(repr, class_names[:4]))}, {len(class_names)} in all, "
+                        f"but they must be different texts, at least one, at most {LONGEST} bytes together")
+    for part, array in zip(PARTS, parts, strict=True):
+        kind, axes = ("uint8", "N, H, W, C") if part.endswith("image") else ("int64", "N")
+        if array.dtype != np.dtype(kind) or array.ndim != axes.count(",") + 1 or 0 in array.shape:
+            raise UserError(f"{part} is {array.dtype} {list(array.shape)}, but it must be {kind} [{axes}], not empty")
+    for image, label, split in ((parts.train_image, parts.train_label, "train"),
+                                (parts.test_image, parts.test_label, "test")):
+        if len(image) != len(label):
+            raise UserError(f"{split}: {len(image)} images, but {len(label)} labels")
+    if parts.train_image.shape[1:] != parts.test_image.shape[1:]:
+        raise UserError(f"train images {list(parts.train_image.shape[1:])}, "
+                        f"but test images {list(parts.test_image.shape[1:])}")
+    height, width, channels = (int(size) for size in parts.train_image.shape[1:])
+    return Spec(name, (height, width, channels), len(class_names))
+
+
+def _check_labels(arrays: Arrays, classes: int) -> None:
+    for split, label, least in (("train", arrays.train_label, -1), ("test", arrays.test_label, 0)):
+        if label.min() < least or label.max() >= classes:
+            raise UserError(f"{split}/label from {label.min()} to {label.max()}, "
+                            f"but it must be from {least} to {classes - 1}")
