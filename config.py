@@ -82,7 +82,8 @@ class Config:
     log_every: Count = 50
     """Steps between lines of metrics.jsonl and points of the loss curves."""
     eval_every: CountOrNone = 0
-    """Steps between evaluations on the test set, for the curve only (0: a twentieth of the run, at most 2000)."""
+    """Steps between evaluations on the test set, for the curve only (0: a twentieth of the run, but at most 2000 and so
+    seldom that they take a few per cent of the time)."""
     save_every: CountOrNone = 0
     """Steps between checkpoints (0: as --eval_every)."""
     keep: Count = 2
@@ -138,7 +139,10 @@ def from_dict(settings: type[Config], plain: dict) -> Config:
     if fields.keys() != plain.keys():
         odd = ", ".join(sorted(fields.keys() ^ plain.keys()))
         raise UserError(f"checkpoint: its settings do not fit this version of the toolkit ({odd})")
-    return settings(**{name: type(fields[name])(value) for name, value in plain.items()})
+    try:
+        return settings(**{name: type(fields[name])(value) for name, value in plain.items()})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"checkpoint: its settings are damaged ({error})") from None
 
 
 def nearest(name: str, known: Iterable[str], what: str) -> str:

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     if cfg.dry_run:
         print(json.dumps(as_dict(run.cfg), indent=1))
         return 0
-    training = loop.Training(run, path.parent) if saved else loop.start(run)
+    training = loop.go_on(run, path.parent) if saved else loop.start(run)
     print(f"{run.cfg.recipe} on {run.cfg.dataset}: {run.cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{run.cfg.steps} steps on {run.device}, folder {training.folder}", file=sys.stderr)
     finished = training.go()

@@ -23,19 +23,19 @@ def curve(term: str) -> str:
 
 
 def make_folder(cfg: Config) -> Path:
-    """A new run folder, and train_dir/latest pointing to it. UserError where it cannot be made."""
+    """A new run folder; UserError where it cannot be made."""
     name = f"{cfg.prefix}-{cfg.dataset}_{cfg.recipe}_labels{cfg.labels}_{cfg.label_seed}_seed{cfg.seed}"
-    stem = cfg.train_dir / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for path in [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(2, 100))]:
-        with contextlib.suppress(FileExistsError):
-            try:
-                path.mkdir(parents=True)
-            except (NotADirectoryError, PermissionError, OSError) as error:
-                if isinstance(error, FileExistsError) and cfg.train_dir.is_dir():
-                    raise
-                raise UserError(f"--train_dir {cfg.train_dir}: cannot be written ({error.strerror})") from None
-            return path
-    raise UserError(f"--train_dir {cfg.train_dir}: too many runs of this name were started in one second")
+    first = cfg.train_dir / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for path in [first, *(first.with_name(f"{first.name}-{i}") for i in range(2, 100))]:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # started in the same second
+            continue
+        except OSError as error:
+            raise UserError(f"--train_dir {cfg.train_dir}: cannot be written ({error.strerror}); name another folder"
+                            ) from None
+        return path
+    raise UserError(f"--train_dir {cfg.train_dir}: 100 runs of this name were started in one second; try again")
 
 
 def point_latest(folder: Path) -> None:

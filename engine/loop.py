@@ -1,6 +1,9 @@
 """The training loop: steps, and now and then a look at how it goes."""
 import json
+import shutil
 import signal
+import sys
+import time
 from pathlib import Path
 
 import torch
@@ -22,14 +25,14 @@ class Training:
         self.waiting: list[list[torch.Tensor]] = []
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
-        self.stop = False
+        self.stop, self.flushed_at = False, time.monotonic()
 
     def go(self) -> bool:
         """Train to the last step, or until a signal asks to stop; True if it came to the end."""
         cfg, state_ = self.cfg, self.state
         previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(total=cfg.steps, initial=state_.step, desc=f"{cfg.recipe} {cfg.dataset}", unit="step",
-                   dynamic_ncols=True, mininterval=0.5)
+                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10)
         try:
             if state_.step == 0:
                 self._pictures(real=True)
@@ -82,9 +85,10 @@ class Training:
             if bad := log.not_finite(self.names, row):
                 raise UserError(f"loss {bad} is not finite at step {first + offset}; the last good checkpoint is kept "
                                 f"in {self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
-        self.waiting = []
+        now = time.monotonic()
+        curves = {"rate/steps_per_second": len(values) / (now - self.flushed_at)}
+        self.waiting, self.flushed_at = [], now
         means = dict(zip(self.names, values.double().mean(0).tolist(), strict=True))
-        curves = {}
         for name, value in means.items():
             player, _, term = name.partition("/")
             curves[log.curve(term) if term else f"loss/{player.lower()}_loss"] = value
@@ -127,11 +131,22 @@ class Training:
 def start(run: Run) -> Training:
     """A new run folder with the settings and the labelled rows in it, ready to train."""
     folder = log.make_folder(run.cfg)
+    try:
+        training = go_on(run, folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"--train_dir {run.cfg.train_dir}: cannot be written ({error.strerror}); name another folder"
+                        ) from None
+    log.point_latest(folder)
+    return training
+
+
+def go_on(run: Run, folder: Path) -> Training:
+    """The run of that folder, ready to train from where its state is."""
     facts = record(run)
     rows = facts.pop("labelled").tolist()
     (folder / "config.json").write_text(json.dumps(facts, indent=1) + "\n")
     (folder / "labelled.txt").write_text("".join(f"{row}\n" for row in rows))
-    log.point_latest(folder)
     return Training(run, folder)
 
 

@@ -18,6 +18,7 @@ from engine import world
 from engine.state import State
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
+EVALUATION_SHARE = 0.03  # of the training time
 INIT_NOISE = 2**33  # a position that no training step has
 
 
@@ -41,7 +42,7 @@ def resolve(cfg: Config) -> Config:
     spec = datasets.spec(cfg.dataset, cfg.data_dir)
     recipe = recipes.find(cfg.recipe)
     return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
-        f"{name}={value:g}" for name, value in term_weights(cfg, recipe).items()))
+        f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
 
 
 def term_weights(cfg: Config, recipe: recipes.Recipe) -> dict[str, float]:
@@ -60,14 +61,16 @@ def term_weights(cfg: Config, recipe: recipes.Recipe) -> dict[str, float]:
     return weights
 
 
-def scheduled(cfg: Config, pool: int) -> Config:
-    """The settings with steps, epochs and intervals worked out for a pool of that many images."""
+def scheduled(cfg: Config, pool: int, test: int) -> Config:
+    """The settings with steps, epochs and intervals worked out for that many unlabelled and test images."""
     if cfg.batch_size > pool:
         raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images")
     per_epoch = pool // cfg.batch_size
     steps = cfg.steps or max(1, round(cfg.epochs * per_epoch))
     check(dataclasses.replace(cfg, steps=steps))
-    interval = cfg.eval_every or max(1, min(steps // 20, 2000))
+    # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
+    seldom = math.ceil(2 * test / (15 * cfg.batch_size) / EVALUATION_SHARE)
+    interval = cfg.eval_every or max(1, min(max(steps // 20, seldom), 2000))
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}
     return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, **filled)
@@ -85,7 +88,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
                         f"(digest {data.digest[:12]}, not {saved['data']['digest'][:12]}); fetch the same data again")
     images, labels = data.arrays.train_image, data.arrays.train_label
     split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation)
-    cfg = scheduled(cfg, len(split.pool))
+    cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image))
     world.seed_noise(cfg.seed)
     built = models.build(cfg, data.spec)
     nets = {name: built[name].to(device) for name in recipe.nets}

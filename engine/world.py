@@ -29,6 +29,6 @@ def seed_noise(*position: int) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that a number depends on, for config.json."""
-    packages = {module.__name__: module.__version__ for module in (torch, torchvision, h5py, np)}
+    packages = {module.__name__: str(module.__version__) for module in (torch, torchvision, h5py, np)}
     return {"python": sys.version.split()[0], **packages, "cuda": torch.version.cuda or "none",
             "machine": platform.machine(), "threads": str(torch.get_num_threads())}

@@ -1,0 +1,20 @@
+# make train: set-up, training on the embedded digits, evaluation.  make test: set-up, lint, tests.  make venv: set-up.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: venv train test
+venv: .venv/installed
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+train: venv
+	$(PY) trainer.py --recipe supervised
+	$(PY) trainer.py
+	$(PY) evaler.py --checkpoint train_dir/latest
+
+test: venv
+	$(PY) -m ruff check .
+	$(PY) -m pytest

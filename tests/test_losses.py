@@ -1,0 +1,101 @@
+"""Every formula against the paper's, written out in float64, with gradients, for both heads."""
+import numpy as np
+import pytest
+import torch
+
+import losses
+import ops
+
+torch.manual_seed(0)
+B, K = 7, 5
+
+
+def logits(columns):
+    return torch.randn(B, columns, dtype=torch.float64, requires_grad=True)
+
+
+def k_plus_1(raw):
+    """The K+1 logits that a network's outputs stand for: an implicit head's fake logit is 0."""
+    return raw if raw.shape[1] == K + 1 else torch.cat([raw, torch.zeros(B, 1, dtype=raw.dtype)], 1)
+
+
+def assert_same(ours, theirs, *inputs):
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    for a, b in zip(torch.autograd.grad(ours, inputs, retain_graph=True), torch.autograd.grad(theirs, inputs, retain_graph=True),
+                    strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+heads = pytest.mark.parametrize("columns", [K, K + 1], ids=["implicit", "explicit"])
+
+
+@heads
+def test_real_and_fake_terms_are_the_papers(columns):
+    raw = logits(columns)
+    p = torch.softmax(k_plus_1(raw), 1)
+    verdict = ops.verdict(raw, raw, K)
+    assert_same(losses.taken_for_real(verdict.real), -(1 - p[:, K]).log().mean(), raw)
+    assert_same(losses.taken_for_fake(verdict.real), -p[:, K].log().mean(), raw)
+
+
+@heads
+def test_cross_entropy_is_conditional_on_real(columns):
+    raw, y = logits(columns), torch.arange(B) % K
+    p = torch.softmax(k_plus_1(raw), 1)
+    conditional = p[torch.arange(B), y] / (1 - p[:, K])
+    assert_same(losses.cross_entropy(ops.verdict(raw, raw, K).classes, y), -conditional.log().mean(), raw)
+
+
+@heads
+def test_k_plus_1_cross_entropy_is_class_term_plus_real_term(columns):
+    raw, y = logits(columns), torch.arange(B) % K
+    verdict = ops.verdict(raw, raw, K)
+    ours = losses.cross_entropy(verdict.classes, y) + losses.taken_for_real(verdict.real)
+    assert_same(ours, -torch.log_softmax(k_plus_1(raw), 1)[torch.arange(B), y].mean(), raw)
+
+
+@heads
+def test_all_logits_rebuilds_them(columns):
+    raw = logits(columns)
+    verdict = ops.verdict(raw, raw, K)
+    torch.testing.assert_close(losses.all_logits(verdict.classes, verdict.real), k_plus_1(raw), rtol=1e-12, atol=1e-12)
+
+
+def test_terms_stay_finite_where_the_probability_underflows():
+    far = torch.tensor([-1e4, 1e4], requires_grad=True)
+    for loss in (losses.taken_for_real(far), losses.taken_for_fake(far)):
+        assert loss.isfinite()
+        assert torch.autograd.grad(loss, far)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_feature_matching_compares_batch_means(norm):
+    fake = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    real = torch.randn(9, 3, dtype=torch.float64)
+    total = 0.0
+    for j in range(3):
+        difference = sum(fake[i, j] for i in range(6)) / 6 - sum(real[i, j] for i in range(9)) / 9
+        total = total + (difference.abs() if norm == 1 else difference**2)
+    assert_same(losses.feature_matching(fake, real, norm), total / 3, fake)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 1.0])
+def test_smoothed_cross_entropy_spreads_the_rest(confidence):
+    raw = logits(K + 1)
+    target = torch.full((K + 1,), (1 - confidence) / K, dtype=torch.float64)
+    target[K] = confidence
+    theirs = -(target * torch.log_softmax(raw, 1)).sum(1).mean()
+    assert_same(losses.smoothed_cross_entropy(raw, K, confidence), theirs, raw)
+    per_image = torch.full((B,), K)
+    assert_same(losses.smoothed_cross_entropy(raw, per_image, confidence), theirs, raw)
+
+
+def test_huber_is_quadratic_then_linear():
+    prediction = torch.tensor([[0.0, 0.5], [3.0, -2.0]], dtype=torch.float64, requires_grad=True)
+    assert losses.huber(prediction, torch.zeros(2, 2, dtype=torch.float64)).item() == pytest.approx(
+        (0 + 0.125 + 2.5 + 1.5) / 4)
+
+
+def test_annealing_falls_linearly_to_zero_and_stays():
+    weights = [losses.annealed(10.0, torch.tensor(float(s)), 1500).item() for s in (0, 750, 1500, 9000)]
+    np.testing.assert_allclose(weights, [10, 5, 0, 0])

@@ -1,0 +1,122 @@
+"""Every pair of networks: shapes, initial statistics, and the parameter counts of the reference code."""
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+import ops
+from config import Spec, UserError
+from models import MODELS
+
+SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "ssgan": (32, 32, 3)}
+COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568), ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
+          ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
+          ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def pair(name, head="implicit", classes=10, **options):
+    torch.manual_seed(0)
+    return MODELS[name](Spec("a", SHAPES[name], classes), head, **options)
+
+
+@pytest.mark.parametrize(("name", "dataset", "shape", "d", "g"), COUNTS)
+def test_parameter_counts_are_the_references(name, dataset, shape, d, g):
+    nets = MODELS[name](Spec(dataset, shape, 10), "explicit" if name == "ssgan" else "implicit")
+    assert [sum(p.numel() for p in nets[net].parameters()) for net in "DG"] == [d, g]
+
+
+@every_model
+@pytest.mark.parametrize("head", ["implicit", "explicit"])
+def test_shapes_and_range(name, head):
+    nets = pair(name, head, classes=7)
+    D, G = nets["D"], nets["G"]
+    images = G(G.prior(3, "cpu"))
+    height, width, channels = SHAPES[name]
+    assert images.shape == (3, channels, height, width)
+    low, high = (D.pixels.from_bytes(torch.tensor([0, 255], dtype=torch.uint8))).tolist()
+    assert images.min() >= min(low, -1)
+    assert images.max() <= max(high, 1)
+    verdict = D(images)
+    assert verdict.classes.shape == (3, 7)
+    assert verdict.real.shape == (3,)
+    assert verdict.features.dim() == 2
+    z_is_real = torch.allclose(verdict.real, torch.logsumexp(verdict.classes, 1))
+    assert z_is_real == (head == "implicit")
+
+
+@every_model
+def test_evaluation_is_deterministic_and_sees_one_image_as_in_a_batch(name):
+    D = pair(name)["D"].eval()
+    height, width, channels = SHAPES[name]
+    x = torch.rand(4, channels, height, width)
+    assert torch.equal(D(x).classes, D(x).classes)
+    torch.testing.assert_close(D(x[:1]).classes, D(x).classes[:1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "last"), [("mlp", 1.0), ("conv-small", 0.1)])
+def test_data_init_gives_standard_pre_activations(name, last):
+    D = pair(name)["D"]
+    height, width, channels = SHAPES[name]
+    x = torch.rand(200, channels, height, width)
+    torch.manual_seed(7)
+    ops.data_init(D, x)
+    seen = {}
+
+    def look(layer, _, outputs):
+        seen[layer] = outputs.transpose(0, 1).flatten(1)
+
+    layers = [m for m in D.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    for layer in layers:
+        layer.register_forward_hook(look)
+    torch.manual_seed(7)
+    D.train()(x)
+    for layer in layers:
+        std = last if layer is D.head else 1.0
+        torch.testing.assert_close(seen[layer].mean(1), torch.zeros(len(seen[layer])), atol=2e-3, rtol=0)
+        deviation = seen[layer].std(1, correction=0)
+        torch.testing.assert_close(deviation, torch.full_like(deviation, std), rtol=1e-2, atol=0)
+
+
+def test_conv_small_layers_are_the_references():
+    D = pair("conv-small")["D"]
+    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
+             for m in D.body if isinstance(m, nn.Conv2d)]
+    assert convs == [(3, 96, 3, 1, 1), (96, 96, 3, 1, 1), (96, 96, 3, 2, 1), (96, 192, 3, 1, 1), (192, 192, 3, 1, 1),
+                     (192, 192, 3, 2, 1), (192, 192, 3, 1, 0), (192, 192, 1, 1, 0), (192, 192, 1, 1, 0)]
+    assert [m.p for m in D.body if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
+
+
+def test_weights_start_with_the_published_deviation():
+    mlp, conv = pair("mlp")["D"], pair("conv-small")["D"]
+    assert mlp.hidden[0].parametrizations.weight.original.std().item() == pytest.approx(0.1, rel=0.01)
+    assert conv.body[1].parametrizations.weight.original.std().item() == pytest.approx(0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("norm_type", ["batch", "instance", "none"])
+@pytest.mark.parametrize("deconv_type", ["bilinear", "nn", "transpose"])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (28, 28, 1), (45, 45, 3)])
+def test_ssgan_of_any_square_size(norm_type, deconv_type, shape):
+    nets = MODELS["ssgan"](Spec("a", shape, 3), "explicit", 20, deconv_type, norm_type)
+    images = nets["G"](nets["G"].prior(2, "cpu"))
+    assert images.shape == (2, shape[2], shape[0], shape[1])
+    assert nets["D"](images).classes.isfinite().all()
+
+
+def test_ssgan_takes_256_pixels():
+    nets = MODELS["ssgan"](Spec("a", (256, 256, 3), 2), "explicit")
+    assert nets["D"](nets["G"](nets["G"].prior(2, "cpu"))).classes.shape == (2, 2)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)), ("ssgan", (32, 24, 3)),
+                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
+def test_a_size_that_does_not_fit_is_refused(name, shape):
+    with pytest.raises(UserError, match=f"--model {name} takes"):
+        MODELS[name](Spec("a", shape, 10))
+
+
+@every_model
+def test_options_have_defaults(name):
+    parameters = list(inspect.signature(MODELS[name]).parameters.values())
+    assert all(p.default is not p.empty for p in parameters[1:])

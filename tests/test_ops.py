@@ -1,0 +1,140 @@
+"""Layers against their formulas, and against the library where it has the same one."""
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import ops
+
+LAYERS = {"linear": (lambda: nn.Linear(6, 4), (64, 6)),
+          "conv": (lambda: nn.Conv2d(3, 4, 3), (16, 3, 8, 8)),
+          "deconv": (lambda: nn.ConvTranspose2d(3, 4, 5, 2, 2, 1), (16, 3, 8, 8))}
+layers = pytest.mark.parametrize("kind", LAYERS)
+
+
+@layers
+def test_weight_norm_is_the_librarys_but_for_the_frozen_scale(kind):
+    make, shape = LAYERS[kind]
+    torch.manual_seed(0)
+    ours = ops.weight_norm(make(), std=0.1, eps=0.0, train_scale=True)
+    library = nn.utils.parametrizations.weight_norm(make(), dim=1 if kind == "deconv" else 0)
+    library.parametrizations.weight.original1.data.copy_(ours.parametrizations.weight.original.data)
+    library.parametrizations.weight.original0.data.fill_(1)
+    library.bias.data.zero_()
+    x = torch.randn(shape)
+    torch.testing.assert_close(ours(x), library(x))
+    frozen = ops.weight_norm(make(), std=0.1)
+    assert not any("scale" in name for name, _ in frozen.named_parameters())
+    assert any("scale" in name for name in frozen.state_dict())
+
+
+def test_weight_norm_puts_eps_inside_the_root():
+    layer = ops.weight_norm(nn.Linear(2, 1), std=0.1, eps=0.5)
+    layer.parametrizations.weight.original.data.copy_(torch.tensor([[1.0, 2.0]]))
+    torch.testing.assert_close(layer.weight, torch.tensor([[1.0, 2.0]]) / 5.5**0.5)
+
+
+@layers
+@pytest.mark.parametrize("std", [1.0, 0.1])
+def test_data_init_standardises_each_unit(kind, std):
+    make, shape = LAYERS[kind]
+    torch.manual_seed(1)
+    layer = ops.weight_norm(make(), std=0.05, init_std=std)
+    x = torch.randn(shape) * 3 + 1
+    ops.data_init(layer, x)
+    outputs = layer(x).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(outputs.mean(1), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(outputs.std(1, correction=0), torch.full((4,), std), atol=1e-4, rtol=0)
+
+
+def test_data_init_is_sequential_and_leaves_other_layers_alone():
+    torch.manual_seed(2)
+    net = nn.Sequential(ops.weight_norm(nn.Linear(5, 8), std=0.1), nn.ReLU(), ops.weight_norm(nn.Linear(8, 3), std=0.1),
+                        ops.weight_norm(nn.Linear(3, 3), std=0.1, init_std=None))
+    before = copy.deepcopy(net[3].state_dict())
+    x = torch.randn(400, 5)
+    ops.data_init(net, x)
+    outputs = net[2](functional.relu(net[0](x)))
+    torch.testing.assert_close(outputs.std(0, correction=0), torch.ones(3), atol=1e-4, rtol=0)
+    assert all(torch.equal(before[name], value) for name, value in net[3].state_dict().items())
+
+
+def test_adam_has_eps_inside_the_root():
+    torch.manual_seed(3)
+    start, gradients = torch.randn(5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64) * 1e-4
+    weight = nn.Parameter(start.clone())
+    optimiser = ops.Adam([weight], lr=0.01, betas=(0.5, 0.999), eps=1e-8)
+    theirs, m, v = start.clone(), torch.zeros(5).double(), torch.zeros(5).double()
+    for t, gradient in enumerate(gradients, 1):
+        weight.grad = gradient.clone()
+        optimiser.step()
+        m, v = 0.5 * m + 0.5 * gradient, 0.999 * v + 0.001 * gradient**2
+        theirs -= 0.01 * (m / (1 - 0.5**t)) / (v / (1 - 0.999**t) + 1e-8).sqrt()
+        torch.testing.assert_close(weight.data, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_adam_moves_nothing_on_a_zero_gradient():
+    weight = nn.Parameter(torch.ones(3))
+    optimiser = ops.Adam([weight], lr=0.1, betas=(0.5, 0.999))
+    weight.grad = torch.zeros(3)
+    optimiser.step()
+    assert torch.equal(weight.data, torch.ones(3))
+
+
+@pytest.mark.parametrize(("size", "kernel", "before", "after"),
+                         [(32, 3, 0, 1), (28, 3, 0, 1), (7, 3, 1, 1), (32, 5, 1, 2), (7, 5, 2, 2), (2, 3, 0, 1)])
+def test_same_padding_is_tensorflows(size, kernel, before, after):
+    assert ops.same_padding(size, kernel, 2) == (before, after)
+    assert ops.SameConv2d(1, 1, kernel, 2)(torch.zeros(1, 1, size, size)).shape[-1] == (size + 1) // 2
+
+
+def test_shift_batch_norm_uses_batch_statistics_in_evaluation_too():
+    norm = ops.ShiftBatchNorm(3).eval()
+    out = norm(torch.randn(50, 3) * 4 + 2)
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std(0, correction=0), torch.ones(3), atol=1e-4, rtol=0)
+
+
+class Judge(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Linear(4, 6), norm, nn.ReLU()), nn.Linear(6, 3)
+
+    def forward(self, x):
+        features = self.body(x)
+        return ops.verdict(self.head(features), features, 3)
+
+
+def test_one_call_gives_what_three_calls_give():
+    torch.manual_seed(4)
+    D = Judge(nn.Identity())
+    batches = [torch.randn(n, 4) for n in (3, 5, 2)]
+    for ours, x in zip(ops.judge(D, batches[:2], batches[2]), batches, strict=True):
+        for a, b in zip(ours, D(x), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_generated_images_do_not_enter_running_statistics():
+    torch.manual_seed(5)
+    D, twin = Judge(nn.BatchNorm1d(6)), Judge(nn.BatchNorm1d(6))
+    twin.load_state_dict(D.state_dict())
+    real, fake = [torch.randn(3, 4), torch.randn(5, 4)], torch.randn(8, 4) + 10
+    verdicts = ops.judge(D, real, fake)
+    twin(torch.cat(real))
+    assert all(torch.equal(a, b) for a, b in zip(D.buffers(), twin.buffers(), strict=True))
+    torch.testing.assert_close(verdicts[2].real, twin(fake).real)  # yet normalised by their own statistics
+
+
+def test_pixels_there_and_back():
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    for pixels in (ops.Pixels(0, 255), ops.Pixels(127.5, 127.5), ops.Pixels(127.5, 128)):
+        assert torch.equal(pixels.to_bytes(pixels.from_bytes(every)), every)
+
+
+def test_no_classes_leaves_one_logit_for_real():
+    raw = torch.randn(4, 1)
+    verdict = ops.verdict(raw, raw, 0)
+    assert verdict.classes.shape == (4, 0)
+    assert torch.equal(verdict.real, raw[:, 0])

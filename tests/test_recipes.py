@@ -1,0 +1,233 @@
+"""What must hold of every recipe, with every model that it can train; whoever adds one gets these tests."""
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import datasets
+import recipes
+from config import UserError
+from datasets import h5
+from engine import run as engine_run
+from engine import state
+from engine.run import term_weights
+from engine.step import rate_factor, train_step
+from models import MODELS
+
+TOY = {"mlp": "Grey8", "conv-small": "Colour16", "ssgan": "Colour16"}
+CASES = [(recipe, model) for recipe in recipes.RECIPES for model in MODELS]
+every_recipe = pytest.mark.parametrize("recipe", recipes.RECIPES)
+every_case = pytest.mark.parametrize(("recipe", "model"), CASES)
+
+
+def steps(run, count):
+    """Train that many steps; the losses of each."""
+    return [torch.stack(train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)).tolist()
+            for _ in range(count)]
+
+
+def weights(run):
+    nets = {**run.state.nets, "averaged": run.state.averaged}
+    return {f"{name}.{key}": value.clone() for name, net in nets.items() for key, value in net.state_dict().items()}
+
+
+def assert_bitwise(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+@every_case
+def test_terms_are_the_declared_ones_and_finite(recipe, model, build):
+    run = build(recipe, TOY[model], model=model)
+    for number, player in enumerate(run.players):
+        z = run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None
+        terms = player.loss(run.state.nets, run.pipeline.batch(number, 0, z, 0))
+        assert tuple(terms) == player.terms
+        assert all(term.dim() == 0 and term.isfinite() for term in terms.values())
+
+
+@every_case
+def test_a_player_moves_its_own_weights_and_no_others(recipe, model, build):
+    run = build(recipe, TOY[model], model=model)
+    for player in run.players:
+        before = {name: {k: v.clone() for k, v in net.named_parameters()} for name, net in run.state.nets.items()}
+        lone = (player._replace(times=1),)
+        train_step(run.state, lone, run.pipeline, {}, "float32")
+        for name, net in run.state.nets.items():
+            moved = [k for k, v in net.named_parameters() if not torch.equal(v, before[name][k])]
+            assert bool(moved) == (name in player.trains)
+
+
+@every_case
+def test_same_seed_same_weights_other_seed_others(recipe, model, build):
+    first, second, other = (build(recipe, TOY[model], model=model, seed=seed) for seed in (1, 1, 2))
+    for run in (first, second, other):
+        steps(run, 2)
+    assert_bitwise(weights(first), weights(second))
+    assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
+
+
+@every_case
+def test_resume_is_bitwise_the_uninterrupted_run(recipe, model, build, tmp_path):
+    whole = build(recipe, TOY[model], model=model)
+    losses = steps(whole, 6)
+    half = build(recipe, TOY[model], model=model)
+    steps(half, 3)
+    path = state.save(half.state, engine_run.record(half), tmp_path, keep=1)
+    torch.manual_seed(999)  # whatever else happened in between
+    resumed = engine_run.build(half.cfg, state.load(path))
+    assert resumed.state.step == 3
+    assert steps(resumed, 3) == losses[3:]
+    assert_bitwise(weights(resumed), weights(whole))
+
+
+@every_case
+def test_hidden_labels_cannot_matter(recipe, model, build, settings, tmp_path):
+    plain = build(recipe, TOY[model], model=model)
+    data = plain.data
+    hidden = np.setdiff1d(np.arange(80), plain.pipeline.split.labelled)
+    labels = data.arrays.train_label.copy()
+    labels[hidden] = -1
+    assert len(hidden) == 72
+    h5.write(datasets.path(TOY[model], tmp_path), data.arrays._replace(train_label=labels), data.spec.name,
+             data.class_names, data.source)
+    # Only the labelled rows are left to choose from, so the choice is the same; the pool is every row as before.
+    blind = engine_run.build(settings(recipe, TOY[model], model=model, data_dir=tmp_path))
+    assert blind.pipeline.split.labelled.tolist() == plain.pipeline.split.labelled.tolist()
+    assert blind.pipeline.split.pool.tolist() == plain.pipeline.split.pool.tolist()
+    for run in (plain, blind):
+        steps(run, 3)
+    assert_bitwise(weights(plain), weights(blind))
+
+
+@every_recipe
+def test_permuted_hidden_labels_do_not_reach_the_pipeline(recipe, build):
+    run = build(recipe)
+    labelled = torch.from_numpy(run.pipeline.split.labelled)
+    assert run.pipeline.labels[labelled].tolist() == run.data.arrays.train_label[run.pipeline.split.labelled].tolist()
+    others = torch.ones(len(run.pipeline.labels), dtype=torch.bool)
+    others[labelled] = False
+    assert (run.pipeline.labels[others] == -1).all()
+
+
+@every_case
+def test_training_lowers_the_class_loss(recipe, model, build):
+    run = build(recipe, TOY[model], model=model, learning_rate_d=1e-3)
+    before = torch.tensor(steps(run, 3))[:, 0].mean()
+    steps(run, 20)
+    assert torch.tensor(steps(run, 3))[:, 0].mean() < 0.8 * before
+
+
+@every_recipe
+def test_a_weight_of_zero_takes_a_term_away(recipe, build):
+    player = build(recipe).players[0]
+    for term in player.terms:
+        run, without = build(recipe), build(recipe, weight=(f"{player.name}/{term}=0",))
+        totals = []
+        for r in (run, without):
+            values = dict(zip([*player.terms, "total"], steps(r, 1)[0], strict=False))
+            totals.append(values)
+        assert totals[1]["total"] == pytest.approx(totals[0]["total"] - totals[0][term], abs=1e-5)
+
+
+@every_recipe
+def test_an_unknown_term_is_named(recipe, settings):
+    with pytest.raises(UserError, match=r"--weight D/reel=1.*D/supervised"):
+        term_weights(settings(recipe, weight=("D/reel=1",)), recipes.find(recipe))
+
+
+@every_recipe
+@pytest.mark.parametrize("dataset", datasets.DATASETS)
+def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
+    found = recipes.find(recipe)
+    cfg = recipes.defaults(found, datasets.spec(dataset, data_dir))
+    assert cfg.dataset == dataset
+    assert cfg.labels % 10 == 0
+    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
+    assert resolved.steps == round(cfg.epochs * (50_000 // cfg.batch_size))
+
+
+def test_improved_gan_has_the_published_conv_settings(data_dir):
+    cifar, svhn = (recipes.defaults(recipes.find("improved-gan"), datasets.spec(name, data_dir))
+                   for name in ("CIFAR10", "SVHN"))
+    assert (cifar.labels, cifar.epochs, cifar.batch_size, cifar.learning_rate_d, cifar.learning_rate_g,
+            cifar.average) == (4000, 1200, 100, 3e-4, 3e-4, 0.9999)
+    assert (svhn.labels, svhn.epochs) == (1000, 900)
+    # lr = 3e-4 min(3 - e / 400, 1) of 1200 epochs of 500 steps, e / 300 of 900 epochs
+    for cfg, per_epoch, flat in ((cifar, 500, 400), (svhn, 732, 300)):
+        for epoch in (0, 1, 2 * flat - 1, 2 * flat + 1, 3 * flat - 1):
+            ours = rate_factor(epoch * per_epoch + per_epoch // 2, int(cfg.epochs) * per_epoch, per_epoch, cfg.decay_from)
+            assert ours == pytest.approx(min(3 - epoch / flat, 1), abs=1e-9)
+
+
+def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):
+    run = build("supervised", average=0.9)
+    seen = []
+    for _ in range(5):
+        steps(run, 1)
+        seen.append(run.state.nets["D"].head.bias.detach().clone())
+    shares = torch.tensor([0.1 * 0.9 ** (4 - i) for i in range(5)]) / (1 - 0.9**5)
+    torch.testing.assert_close(run.state.averaged.head.bias, (torch.stack(seen) * shares[:, None]).sum(0))
+
+
+def test_supervised_starts_from_the_same_classifier(build):
+    gan, alone = build("improved-gan", average=0), build("supervised", average=0)
+    for key, value in alone.state.nets["D"].state_dict().items():
+        if "original" in key:  # scales and biases follow the images of the data-dependent init
+            assert torch.equal(value, gan.state.nets["D"].state_dict()[key])
+
+
+def test_generator_and_discriminator_see_unlabelled_images_in_orders_of_their_own(build):
+    run = build("improved-gan")
+    z = torch.zeros(1)
+    d, g = (run.pipeline.batch(player, 0, z, 0).x_unl for player in (0, 1))
+    assert not torch.equal(d, g)
+
+
+def test_clipping_bounds_the_gradient(build):
+    run = build("ssgan", clip=1e-3)
+    player = run.players[0]
+    assert player.clip == 1e-3
+    captured = []
+    run.state.optimisers["D"].register_step_pre_hook(lambda *_: captured.append(torch.stack(
+        [p.grad.square().sum() for p in run.state.moves["D"] if p.grad is not None]).sum().sqrt()))
+    steps(run, 1)
+    assert captured[0] <= 1e-3 * 1.01
+
+
+def test_update_rate_lets_the_generator_play_more_often(build):
+    run = build("ssgan", update_rate=3)
+    steps(run, 2)
+    played = {name: int(next(iter(o.state.values()))["step"]) for name, o in run.state.optimisers.items()}
+    assert played == {"D": 2, "G": 6}
+
+
+def test_bfloat16_stays_near_float32(build):
+    full, half = build("improved-gan", "Colour16"), build("improved-gan", "Colour16", precision="bfloat16")
+    a, b = (torch.tensor(steps(run, 1)[0]) for run in (full, half))
+    torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)
+    assert not torch.equal(a, b)
+    assert all(p.dtype == torch.float32 for net in half.state.nets.values() for p in net.parameters())
+
+
+def test_deepcopy_free_state(build):
+    """The averaged net must not share storage with the one that is trained."""
+    run = build("improved-gan")
+    before = copy.deepcopy(run.state.averaged.state_dict())
+    dataclasses.replace(run.cfg)
+    with torch.no_grad():
+        for p in run.state.nets["D"].parameters():
+            p.add_(1)
+    assert_bitwise(before, run.state.averaged.state_dict())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_case
+def test_on_cuda_it_trains_as_on_the_cpu(recipe, model, build):
+    cpu, cuda = (build(recipe, TOY[model], model=model, device=device) for device in ("cpu", "cuda"))
+    losses = torch.tensor(steps(cuda, 5))
+    assert losses.isfinite().all()
+    assert losses[0, 0].item() == pytest.approx(steps(cpu, 1)[0][0], rel=0.5)

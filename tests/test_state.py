@@ -1,0 +1,91 @@
+"""Checkpoints: whole or not there, and never executed."""
+import os
+import pickle
+import subprocess
+
+import pytest
+import torch
+
+from config import UserError
+from engine import run as engine_run
+from engine import state
+
+
+@pytest.fixture
+def run(build):
+    return build("supervised")
+
+
+def save(run, folder, step, keep=9):
+    run.state.step = step
+    return state.save(run.state, engine_run.record(run), folder, keep)
+
+
+def test_newest_is_by_number_and_old_ones_go(run, tmp_path):
+    for step in (5, 90, 100):
+        save(run, tmp_path, step, keep=2)
+    assert [p.name for p in state.checkpoints(tmp_path)] == ["model-90.pt", "model-100.pt"]
+    assert state.find(tmp_path).name == "model-100.pt"
+    assert state.find(tmp_path / "model-90.pt").name == "model-90.pt"
+
+
+def test_holds_everything_as_plain_values(run, tmp_path):
+    saved = state.load(save(run, tmp_path, 3))
+    assert saved.keys() == state.KEYS
+    assert saved["settings"]["labels"] == 8
+    assert saved["labelled"].tolist() == run.pipeline.split.labelled.tolist()
+    assert saved["data"]["digest"] == run.data.digest
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    torch.save({"format": 1, "step": Evil(tmp_path / "ran")}, tmp_path / "model-1.pt")
+    (tmp_path / "model-2.pt").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
+    for step in (1, 2):
+        with pytest.raises(UserError, match="not a whole checkpoint"):
+            state.load(tmp_path / f"model-{step}.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.999])
+def test_a_truncated_file_is_refused(run, tmp_path, keep):
+    path = save(run, tmp_path, 3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:keep if isinstance(keep, int) else int(keep * len(whole))])
+    with pytest.raises(UserError, match="not a whole checkpoint") as error:
+        state.load(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_another_format_is_refused(run, tmp_path):
+    for content in ({"format": 99}, [1], {"step": 1}):
+        torch.save(content, tmp_path / "model-1.pt")
+        with pytest.raises(UserError, match="not a checkpoint of format 1"):
+            state.load(tmp_path / "model-1.pt")
+
+
+def test_nothing_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"holds no model-<step>\.pt"):
+        state.find(tmp_path)
+    with pytest.raises(UserError, match="no such file or folder"):
+        state.find(tmp_path / "nowhere")
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(run, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("a full disk is made by mounting a small tmpfs, which needs root")
+    try:
+        with pytest.raises(UserError, match="cannot be written"):
+            save(run, disk, 3)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
