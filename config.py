@@ -77,8 +77,9 @@ class Config:
     """Weights of loss terms, e.g. D/real=0 G/feature_matching=2 (a term not named keeps weight 1)."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of products and convolutions; losses, averages and evaluation are always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it); losses, averages and
+    evaluation are always float32."""
     log_every: Count = 50
     """Steps between lines of metrics.jsonl and points of the loss curves."""
     eval_every: CountOrNone = 0

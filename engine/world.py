@@ -22,6 +22,16 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def precision(name: str, where: torch.device) -> str:
+    """The arithmetic of --precision: for auto, bfloat16 on GPUs since Ampere and on CPUs that multiply it."""
+    if name != "auto":
+        return name
+    if where.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(where) >= (8, 0) else "float32"
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 does not tell
+    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
+
+
 def seed_noise(*position: int) -> None:
     """Set torch's generators to a state that depends only on these numbers, e.g. (seed, player, update)."""
     torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1))
