@@ -73,7 +73,8 @@ def test_a_record_survives_being_written(recipe):
     assert config.from_dict(SETTINGS[recipe], config.as_dict(cfg)) == cfg
 
 
-@pytest.mark.parametrize("change", [lambda d: d.pop("labels"), lambda d: d.update(unheard=1), lambda d: d.update(steps="x")])
+@pytest.mark.parametrize("change", [lambda d: d.pop("labels"), lambda d: d.update(unheard=1),
+                                    lambda d: d.update(steps="x")])
 def test_settings_of_another_version_are_refused(change):
     plain = config.as_dict(Config())
     change(plain)

@@ -21,8 +21,8 @@ def k_plus_1(raw):
 
 def assert_same(ours, theirs, *inputs):
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    for a, b in zip(torch.autograd.grad(ours, inputs, retain_graph=True), torch.autograd.grad(theirs, inputs, retain_graph=True),
-                    strict=True):
+    gradients = [torch.autograd.grad(loss, inputs, retain_graph=True) for loss in (ours, theirs)]
+    for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 

@@ -10,7 +10,8 @@ from config import Spec, UserError
 from models import MODELS
 
 SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "ssgan": (32, 32, 3)}
-COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568), ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
+COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568),
+          ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
           ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
           ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -109,8 +110,8 @@ def test_ssgan_takes_256_pixels():
     assert nets["D"](nets["G"](nets["G"].prior(2, "cpu"))).classes.shape == (2, 2)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)), ("ssgan", (32, 24, 3)),
-                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
+@pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
+                                             ("ssgan", (32, 24, 3)), ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):
         MODELS[name](Spec("a", shape, 10))
