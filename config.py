@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -190,6 +191,9 @@ def guarded(main: Callable[[list[str]], int | None]) -> None:
         message, status = f"error: {error}", 2
     except KeyboardInterrupt:
         message, status = "interrupted", 130
+    except BrokenPipeError:  # the reader of our output has seen enough, as `| head` has
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, so that the flush at exit does not fail again
+        sys.exit(141)
     except OSError as error:  # a disk that fills up or goes away under a running command
         message, status = f"error: {error.filename or 'disk'}: {error.strerror or error}", 2
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)

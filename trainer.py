@@ -10,8 +10,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 import datasets
 import recipes
 from config import Config, UserError, as_dict, from_dict, guarded, parse
@@ -71,5 +69,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    torch.set_float32_matmul_precision("highest")
     guarded(main)

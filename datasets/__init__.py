@@ -29,7 +29,8 @@ def load(name: str, data_dir: Path) -> Data:
     """The data set of that name, in any case, checked; UserError if there is none or its file is not sound."""
     known = _resolve(name, data_dir)
     if isinstance(known, Path):
-        return h5.read(known)
+        data = h5.read(known)
+        return data._replace(spec=_named(data.spec, known))
     if known.embedded:
         return h5.pack(known.build(), known.name, known.class_names, known.origin)
     where = path(known.name, data_dir)
@@ -45,7 +46,12 @@ def load(name: str, data_dir: Path) -> Data:
 def spec(name: str, data_dir: Path) -> Spec:
     """Name, shape and number of classes; a set of the registry need not be downloaded for that."""
     known = _resolve(name, data_dir)
-    return h5.read_spec(known) if isinstance(known, Path) else known.spec
+    return _named(h5.read_spec(known), known) if isinstance(known, Path) else known.spec
+
+
+def _named(spec: Spec, file: Path) -> Spec:
+    """A set of the user's own goes by a name under which it is found again: that of its folder."""
+    return spec if spec.name.lower() == file.parent.name.lower() else spec._replace(name=file.parent.name)
 
 
 def _resolve(name: str, data_dir: Path) -> Source | Path:

@@ -32,7 +32,8 @@ class Pipeline:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, split: Split, pixels: Pixels, batch_size: int, seed: int,
                  device: torch.device):
-        self.images = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous()
+        # [N, C, H, W] as channels_last, in which convolutions are several times as fast on a CPU.
+        self.images = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
         self.labels = torch.full((len(images),), -1, device=device)
         rows = torch.from_numpy(split.labelled).to(device)
         self.labels[rows] = torch.from_numpy(labels[split.labelled]).to(device)

@@ -1,11 +1,25 @@
 """What a classifier says of images; the one code by which trainer and evaluator count errors."""
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
+import datasets
+import models
+import recipes
+from config import Config, UserError, from_dict
+from datasets.h5 import Data
+from engine import world
 from ops import Verdict
 
 BATCH = 1000
+BINS = 15  # of confidence, as in Guo et al. 2017
 
 
 @torch.no_grad()
@@ -21,6 +35,123 @@ def predict(D: nn.Module, images: np.ndarray, device: torch.device) -> Verdict:
     return Verdict(*(torch.cat(field).cpu() for field in zip(*parts, strict=True)))
 
 
+def mistaken(classes: Tensor, labels: np.ndarray) -> np.ndarray:
+    """Which images are put into a wrong class: bool [N], from the logits [N, K] and the labels [N]."""
+    return classes.argmax(1).numpy() != labels
+
+
 def errors(D: nn.Module, images: np.ndarray, labels: np.ndarray, device: torch.device) -> int:
     """How many of the images are put into a wrong class."""
-    return int((predict(D, images, device).classes.argmax(1).numpy() != labels).sum())
+    return int(mistaken(predict(D, images, device).classes, labels).sum())
+
+
+class Restored(NamedTuple):
+    """A checkpoint ready to be evaluated."""
+
+    cfg: Config
+    data: Data
+    nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
+    averaged: nn.Module  # the discriminator with averaged weights
+    device: torch.device
+
+
+def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str = "") -> Restored:
+    """The data set and the networks of what `engine.state.load` read from `path`; the folder of the data sets and the
+    device are those of the training if not given. UserError if the settings, the data set or the weights do not fit,
+    or weights are not finite."""
+    with _fitting(path, "settings"):
+        recipe = recipes.find(saved["settings"]["recipe"])
+        cfg = from_dict(recipe.settings, saved["settings"])
+        trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
+    where = _device(device, cfg.device)
+    data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), *trained_on)
+    with _fitting(path, "weights"):
+        built = models.build(cfg, data.spec)
+        nets = {name: built[name].to(where) for name in recipe.nets}
+        averaged = copy.deepcopy(nets["D"])
+        for name, net in nets.items():
+            net.load_state_dict(saved["nets"][name])
+        averaged.load_state_dict(saved["averaged"])
+    for net in (*nets.values(), averaged):
+        if bad := [name for name, values in net.state_dict().items() if not values.isfinite().all()]:
+            raise UserError(f"{path}: its weights are not finite ({bad[0]}); take another checkpoint of the run")
+    return Restored(cfg, data, nets, averaged, where)
+
+
+@contextlib.contextmanager
+def _fitting(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # RuntimeError: load_state_dict
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: its {what} do not fit this version of the toolkit ({reason}); take another "
+                        "checkpoint, or the version that wrote it") from None
+
+
+def _device(asked: str, trained_on: str) -> torch.device:
+    """The device asked for, or else that of the training (another one rounds differently) where this machine has it."""
+    try:
+        return world.device(asked or trained_on)
+    except UserError:
+        if asked:
+            raise
+        return world.device("auto")
+
+
+def _load(name: str, data_dir: Path, digest: str, shape: tuple[int, ...], classes: int) -> Data:
+    """The data set, if it is the one of the checkpoint; UserError naming both if it is not."""
+    try:
+        data = datasets.load(name, data_dir)
+    except UserError as error:
+        raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
+    where = f"{name} (--data_dir {data_dir})"
+    if (data.spec.shape, data.spec.classes) != (shape, classes):
+        raise UserError(f"{where}: {_kind(data.spec.shape, data.spec.classes)}, but the checkpoint was trained on "
+                        f"{_kind(shape, classes)}; name the folder with that data set")
+    if data.digest != digest:
+        raise UserError(f"{where}: its images or labels are not those of the checkpoint (digest {data.digest[:12]}, "
+                        f"not {digest[:12]}); name the folder with that data set")
+    return data
+
+
+def _kind(shape: tuple[int, ...], classes: int) -> str:
+    return f"{' x '.join(map(str, shape))} images of {classes} classes"
+
+
+def scores(classes: Tensor, labels: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """What the logits [N, K] are worth, as plain numbers: accuracy (a fraction), errors, test_images, nll (mean of
+    -log softmax(classes)[label], in nats), ece (expected calibration error, Guo et al. 2017, eq. 3), per_class, and
+    confusion [K][K] (rows: true class, columns: predicted class)."""
+    # Imported here, because it takes seconds that every start of the trainer would wait for.
+    from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+
+    target, count = torch.from_numpy(labels), classes.shape[1]
+    wrong = int(mistaken(classes, labels).sum())
+    # The arguments are not validated, because the library refuses the single class that a data set may have.
+    confusion = multiclass_confusion_matrix(classes.argmax(1), target, count, validate_args=False)
+    ece = multiclass_calibration_error(probabilities(classes), target, count, BINS, "l1", validate_args=False)
+    return {"accuracy": 1 - wrong / len(labels), "errors": wrong, "test_images": len(labels),
+            "nll": functional.cross_entropy(classes.double(), target).item(), "ece": ece.item(),
+            "per_class": per_class(confusion.numpy(), class_names), "confusion": confusion.tolist()}
+
+
+def probabilities(classes: Tensor) -> Tensor:
+    """softmax(classes), at most the largest float below 1: to the library a confidence of exactly 1 is a 16th bin."""
+    return classes.softmax(1).clamp(max=1 - 2**-24)
+
+
+def per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row per class: class, images, errors and accuracy (None where the class has no images)."""
+    images, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
+    return [{"class": name, "images": n, "errors": n - r, "accuracy": r / n if n else None}
+            for name, n, r in zip(class_names, images, right, strict=True)]
+
+
+def calibration(classes: Tensor, labels: np.ndarray) -> np.ndarray:
+    """The reliability diagram's bins of equal width: [BINS, 3] with the number of images, their mean confidence and
+    their accuracy (0 in empty bins)."""
+    confidence = probabilities(classes).amax(1)
+    bins = (torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1), right=True) - 1).numpy()
+    sums = [np.bincount(bins, weights, BINS) for weights in (None, confidence.numpy(), ~mistaken(classes, labels))]
+    images = np.maximum(sums[0], 1)
+    return np.stack([sums[0], sums[1] / images, sums[2] / images], axis=1)

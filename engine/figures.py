@@ -1,6 +1,12 @@
 """Pictures."""
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
@@ -8,11 +14,22 @@ from engine import world
 
 SAMPLES = 100
 SAMPLE_NOISE = 2**32  # a position that no training step has
+FRAMES = 60  # most pictures of an animation
+LOSSES = {"s_loss": "cross-entropy, labelled images [nats]", "d_loss_real": "loss, real unlabelled images [nats]",
+          "d_loss_fake": "loss, generated images [nats]", "d_loss": "discriminator's loss, weighted sum [nats]",
+          "g_loss": "generator's loss, weighted sum"}
+ACCURACIES = {"test": "test, averaged weights", "test_raw_weights": "test, raw weights", "labelled": "labelled images",
+              "validation": "validation images"}
+NAMED = 30  # most classes whose names and counts fit into the confusion matrix
+MISTAKES = 50  # most images on the sheet of errors
+Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
 
 def grid(images: Tensor, columns: int = 10) -> np.ndarray:
     """uint8 images [N, C, H, W] as one picture [height, width, C'], small ones enlarged by whole factors."""
-    factor = max(1, 32 // images.shape[-1])
+    if images.shape[1] == 2:
+        images = torch.cat([images, torch.zeros_like(images[:, :1])], 1)
+    images, factor = images[:, :3], max(1, 32 // images.shape[-1])
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     return make_grid(images, nrow=columns, padding=2, pad_value=127).permute(1, 2, 0).cpu().numpy()
 
@@ -25,3 +42,135 @@ def samples(D: nn.Module, G: nn.Module, seed: int, device: torch.device) -> Tens
     images = G.eval()(G.prior(SAMPLES, device))
     G.train(was_training)
     return D.pixels.to_bytes(images)
+
+
+def animation(path: Path, pictures: Sequence[Path]) -> list[Path]:
+    """A looped GIF of at most FRAMES of the pictures <step>.png, evenly chosen, the last one held longer. Each has its
+    step written under it. The path in a list, or none where there was no picture."""
+    frames = []
+    for i in np.linspace(0, len(pictures) - 1, min(len(pictures), FRAMES)).round().astype(int):
+        with contextlib.suppress(OSError):  # a picture that was cut off when the training was killed
+            frames.append(_frame(pictures[i]))
+    if not frames:
+        return []
+    frames[0].save(path, save_all=True, append_images=frames[1:], loop=0, duration=[150] * (len(frames) - 1) + [2500])
+    return [path]
+
+
+def _frame(picture: Path) -> Image.Image:
+    with Image.open(picture) as image:
+        framed = Image.new(image.mode, (image.width, image.height + 16), "white")
+        framed.paste(image)
+    ImageDraw.Draw(framed).text((4, image.height + 2), f"step {int(picture.stem)}", fill="black", font_size=12)
+    return framed.quantize(64, dither=Image.Dither.NONE)  # dithering would make the file several times as large
+
+
+RC = {"text.parse_math": False,  # a class may have "$" in its name
+      "axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.4}
+
+
+@contextlib.contextmanager
+def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """A matplotlib figure, written to `path` when the block ends."""
+    # Imported here, because the trainer needs grids only. pyplot is left out: it would look for a display.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        figure = Figure(size, dpi=120, layout="constrained")
+        yield figure
+        figure.savefig(path)
+
+
+def losses(folder: Path, found: Mapping[str, Curve], title: str, xlabel: str) -> list[Path]:
+    """One picture <name>.png for each curve loss/<name> of `report.curves`; their paths."""
+    drawn = []
+    for name in (name.removeprefix("loss/") for name in found if name.startswith("loss/")):
+        drawn.append(folder / f"{name}.png")
+        ylabel = LOSSES.get(name, f"{name.replace('_', ' ')} loss")
+        _curves(drawn[-1], {name: found[f"loss/{name}"]}, title, xlabel, ylabel)
+    return drawn
+
+
+def accuracies(path: Path, found: Mapping[str, Curve], title: str, xlabel: str, baseline: float | None) -> None:
+    """The curves accuracy/<set> of `report.curves` in one picture, and the accuracy of the same classifier on the
+    labels alone."""
+    lines = {text: (found[f"accuracy/{name}"][0], [100 * value for value in found[f"accuracy/{name}"][1]])
+             for name, text in ACCURACIES.items() if f"accuracy/{name}" in found}
+    _curves(path, lines, title, xlabel, "accuracy [%]",
+            None if baseline is None else (f"test, labels alone ({baseline:.2%})", 100 * baseline))
+
+
+def _curves(path: Path, lines: Mapping[str, Curve], title: str, xlabel: str, ylabel: str,
+            level: tuple[str, float] | None = None) -> None:
+    with _figure(path, (7, 4)) as figure:
+        axes = figure.subplots()
+        for name, (x, y) in lines.items():
+            axes.plot(x, y, label=name, marker="." if len(x) < 50 else "", linewidth=1.3)
+        if level:
+            axes.axhline(level[1], label=level[0], linestyle="--", color="black", linewidth=1)
+        if len(lines) > 1 or level:
+            axes.legend()
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def confusion(path: Path, counts: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> None:
+    """Confusion matrix [K, K] (rows: true class), coloured by the share of the true class; names and counts where
+    there are at most NAMED classes."""
+    matrix = np.asarray(counts)
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    named = len(class_names) <= NAMED
+    side = max(5.0, 0.4 * len(class_names) + 1.5) if named else 8.0
+    # The shade is the square root of the share, so that rare confusions are seen beside the diagonal.
+    from matplotlib.colors import PowerNorm
+
+    names = [name[:20] for name in class_names]
+    with _figure(path, (side + 1, side)) as figure:
+        axes = figure.subplots()
+        shown = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+        figure.colorbar(shown, label="share of the true class", shrink=0.8)
+        axes.grid(False)
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        if named:
+            axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+            axes.set_yticks(range(len(names)), names)
+            for i, j in zip(*matrix.nonzero(), strict=True):
+                axes.text(j, i, str(matrix[i, j]), ha="center", va="center", fontsize=8,
+                          color="white" if share[i, j] > 0.4 else "black")
+
+
+def reliability(path: Path, bins: np.ndarray, ece: float, title: str) -> None:
+    """Accuracy by confidence against the diagonal, above the share of the images in each bin; `bins` as
+    `evaluate.calibration` gives them."""
+    images, confidence, accuracy = bins.T
+    edges, filled = np.arange(len(bins)) / len(bins), images > 0
+    with _figure(path, (5.5, 5.5)) as figure:
+        upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        upper.bar(edges[filled], accuracy[filled], 1 / len(bins), align="edge", edgecolor="white")
+        upper.plot(confidence[filled], accuracy[filled], "k.", label="mean confidence of the bin")
+        upper.plot([0, 1], [0, 1], "k--", linewidth=1, label="perfect calibration")
+        upper.legend(loc="upper left")
+        upper.set_title(f"{title}\ncalibration error {ece:.2%}", fontsize=10)
+        upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+        lower.bar(edges, images / images.sum(), 1 / len(bins), align="edge", edgecolor="white")
+        lower.set(xlabel="confidence", ylabel="share of\nthe images")
+
+
+def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str],
+             title: str) -> None:
+    """The wrongly classified images [N, H, W, C] of which the classifier was most confident, at most MISTAKES, each
+    with its true class, the predicted one and the probability given to that; `probabilities` is [N, K]."""
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(predicted != labels)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    rows = max(1, -(-len(shown) // 10))
+    with _figure(path, (10, 1.5 * rows + 0.6)) as figure:
+        figure.suptitle(f"{title}\nthe {len(shown)} most confident of {len(wrong)} errors", fontsize=10)
+        for axes in figure.subplots(rows, 10, squeeze=False).flat:
+            axes.axis("off")
+        for axes, i in zip(figure.axes, shown, strict=False):
+            axes.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=255)
+            true, taken = (class_names[k][:14] for k in (labels[i], predicted[i]))
+            axes.set_title(f"{true}\n→ {taken}\n{confidence[i]:.1%}", fontsize=7)

@@ -51,7 +51,7 @@ def read_metrics(folder: Path) -> list[dict]:
     """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
     lines = []
     path = folder / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
     return lines

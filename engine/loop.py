@@ -22,10 +22,12 @@ class Training:
         self.run, self.cfg, self.state, self.folder = run, run.cfg, run.state, folder
         self.log = log.Log(folder, run.cfg, run.state.step)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
-        self.waiting: list[list[torch.Tensor]] = []
+        self.waiting: list[list[torch.Tensor]] = []  # losses of steps, still on the device
+        self.losses: list[list[float]] = []  # losses of steps, seen to be finite, not yet written
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, time.monotonic()
+        self.test_errors: int | None = None  # at the last step
 
     def go(self) -> bool:
         """Train to the last step, or until a signal asks to stop; True if it came to the end."""
@@ -54,9 +56,11 @@ class Training:
 
     def summary(self) -> str:
         """The last accuracy on the test set, in words."""
-        labels = self.sets["test"][1]
-        wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
-        return (f"test accuracy {1 - wrong / len(labels):.2%} ({wrong} of {len(labels)} wrong; averaged weights of "
+        n = len(self.sets["test"][1])
+        wrong = self.test_errors
+        if wrong is None:  # a finished run was gone on with: no step was made
+            wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
+        return (f"test accuracy {1 - wrong / n:.2%} ({wrong} of {n} wrong; averaged weights of "
                 f"step {self.state.step})\nevaluate and draw with: python evaler.py --checkpoint {self.folder}")
 
     def _ask_to_stop(self, *_) -> None:
@@ -72,23 +76,30 @@ class Training:
         if "G" in self.state.nets and (step % cfg.sample_every == 0 or last):
             self._pictures()
         if step % cfg.save_every == 0 or last:
-            self._flush(bar)
             self._save()
 
-    def _flush(self, bar: tqdm) -> None:
-        """Write the mean losses since the last line; a loss that is not finite stops the run, with its step named."""
+    def _check(self) -> None:
+        """Fetch the losses from the device; one that is not finite stops the run, with its step named."""
         if not self.waiting:
             return
-        values = torch.stack([torch.stack(step) for step in self.waiting]).cpu()
-        first = self.state.step - len(values) + 1
-        for offset, row in enumerate(values.tolist()):
+        values = torch.stack([torch.stack(step) for step in self.waiting]).tolist()
+        for step, row in enumerate(values, self.state.step - len(values) + 1):
             if bad := log.not_finite(self.names, row):
-                raise UserError(f"loss {bad} is not finite at step {first + offset}; the last good checkpoint is kept "
-                                f"in {self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
+                raise UserError(f"loss {bad} is not finite at step {step}; the last good checkpoint is kept in "
+                                f"{self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
+        self.losses += values
+        self.waiting = []
+
+    def _flush(self, bar: tqdm) -> None:
+        """Write the mean losses since the last line."""
+        self._check()
+        if not self.losses:
+            return
         now = time.monotonic()
-        curves = {"rate/steps_per_second": len(values) / (now - self.flushed_at)}
-        self.waiting, self.flushed_at = [], now
-        means = dict(zip(self.names, values.double().mean(0).tolist(), strict=True))
+        curves = {"rate/steps_per_second": len(self.losses) / (now - self.flushed_at)}
+        means = {name: sum(column) / len(column) for name, column in zip(self.names, zip(*self.losses, strict=True),
+                                                                        strict=True)}
+        self.losses, self.flushed_at = [], now
         for name, value in means.items():
             player, _, term = name.partition("/")
             curves[log.curve(term) if term else f"loss/{player.lower()}_loss"] = value
@@ -98,18 +109,17 @@ class Training:
         bar.set_postfix(self.shown, refresh=False)
 
     def _accuracies(self, bar: tqdm) -> None:
-        curves = {}
-        for name, (images, labels) in self.sets.items():
-            curves[f"accuracy/{name}"] = self._accuracy(self.state.averaged, images, labels)
-        curves["accuracy/test_raw_weights"] = self._accuracy(self.state.nets["D"], *self.sets["test"])
+        averaged, raw, device = self.state.averaged, self.state.nets["D"], self.run.device
+        wrong = {name: evaluate.errors(averaged, *pair, device) for name, pair in self.sets.items()}
+        curves = {f"accuracy/{name}": 1 - wrong[name] / len(labels) for name, (_, labels) in self.sets.items()}
+        images, labels = self.sets["test"]
+        curves["accuracy/test_raw_weights"] = 1 - evaluate.errors(raw, images, labels, device) / len(labels)
         self.log.scalars(self.state.step, curves)
         self.shown["test"] = f"{curves['accuracy/test']:.2%}"
         bar.set_postfix(self.shown, refresh=False)
         if self.state.step == self.cfg.steps:
+            self.test_errors = wrong["test"]
             self.log.result({name: curves[name] for name in ("accuracy/test", "accuracy/test_raw_weights")})
-
-    def _accuracy(self, D, images, labels) -> float:
-        return 1 - evaluate.errors(D, images, labels, self.run.device) / len(labels)
 
     def _pictures(self, real: bool = False) -> None:
         step, nets = self.state.step, self.state.nets
@@ -121,6 +131,7 @@ class Training:
                                                                            self.run.device)))
 
     def _save(self) -> None:
+        self._check()
         tensors = [t for net in self.state.nets.values() for t in net.state_dict().values() if t.is_floating_point()]
         if not torch.stack([t.sum() for t in tensors]).isfinite().all():
             raise UserError(f"weights are not finite at step {self.state.step}; the last good checkpoint is kept in "

@@ -70,7 +70,8 @@ def scheduled(cfg: Config, pool: int, test: int) -> Config:
     check(dataclasses.replace(cfg, steps=steps))
     # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
     seldom = math.ceil(2 * test / (15 * cfg.batch_size) / EVALUATION_SHARE)
-    interval = cfg.eval_every or max(1, min(max(steps // 20, seldom), 2000))
+    # Whole multiples of the log's interval, so that a resumed run writes the same lines.
+    interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), 2000) / cfg.log_every) * cfg.log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}
     return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, **filled)
@@ -89,9 +90,11 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     images, labels = data.arrays.train_image, data.arrays.train_label
     split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation)
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image))
+    if saved and saved["step"] > cfg.steps:
+        raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
     world.seed_noise(cfg.seed)
     built = models.build(cfg, data.spec)
-    nets = {name: built[name].to(device) for name in recipe.nets}
+    nets = {name: built[name].to(device, memory_format=torch.channels_last) for name in recipe.nets}
     pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device)
     players = recipe.players(cfg)
     if saved is None:

@@ -3,6 +3,7 @@ import contextlib
 import copy
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,10 @@ def load(path: Path) -> dict[str, Any]:
     """The saved record and state; only tensors and plain values are ever unpickled. UserError if the file is damaged
     or no checkpoint of this format."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in ways that torch does not enumerate
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a whole checkpoint ({reason}); take another of the run") from None
+        with warnings.catch_warnings(action="ignore"):  # the refusal is ours to word
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file fails in ways that torch does not enumerate
+        raise UserError(f"{path}: not a whole checkpoint of trainer.py; take another of the run") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
         raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}); not written by "

@@ -13,12 +13,13 @@ from config import UserError
 def device(name: str) -> torch.device:
     """The device of --device; UserError if it is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in convolutions too; products are so by default
     return torch.device(name)
 
 

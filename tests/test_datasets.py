@@ -71,7 +71,7 @@ def test_a_set_of_the_users_own_is_found_by_the_name_of_its_folder(tmp_path):
     data = own(tmp_path, "My-Toy")
     for name in ("My-Toy", "my-toy"):
         assert datasets.load(name, tmp_path).digest == data.digest
-        assert datasets.spec(name, tmp_path) == Spec("Toy", (5, 4, 3), 3)
+        assert datasets.spec(name, tmp_path) == datasets.load(name, tmp_path).spec == Spec("My-Toy", (5, 4, 3), 3)
     with pytest.raises(UserError, match="did you mean My-Toy"):
         datasets.load("mytoy", tmp_path)
 

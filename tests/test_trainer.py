@@ -181,9 +181,22 @@ def test_another_run_is_not_gone_on_with(finished, data_dir, tmp_path):
         done = trainer("--checkpoint", run, *argv, cwd=folder)
         assert done.returncode == 2
         assert message in done.stderr
+    done = trainer("--checkpoint", run, "--steps", 30, cwd=folder)
+    assert done.returncode == 2
+    assert "already" in done.stderr
     done = trainer("--checkpoint", run / "model-20.pt", cwd=folder)
     assert done.returncode == 2
     assert "not the newest" in done.stderr
+
+
+def test_going_on_with_a_finished_run_changes_nothing(finished):
+    folder, first = finished
+    before = weights(folder / "train_dir" / "latest")
+    again = trainer("--checkpoint", "train_dir/latest", cwd=folder)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]
+    after = weights(folder / "train_dir" / "latest")
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_other_images_under_the_same_name_are_refused(data_dir, tmp_path):

@@ -1,0 +1,104 @@
+"""A run in words and numbers: reads and writes text only."""
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from config import UserError
+from engine.log import read_metrics
+
+SHOWN = 20  # classes in the printed table
+Curve = tuple[list[int], list[float]]  # steps and values
+
+
+def curves(folder: Path) -> dict[str, Curve]:
+    """The curves in the metrics.jsonl of a run folder, by name; none where there is no such file."""
+    found: dict[str, Curve] = {}
+    for line in read_metrics(folder):
+        step = line.pop("step")
+        for name, value in line.items():
+            steps, values = found.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+    return found
+
+
+def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest finished `supervised` run beside the run `folder` with the labelled images, data, network and seed of
+    `facts` (what the run's config.json holds): its accuracy and folder name. None if there is none, or if the run is
+    supervised itself."""
+    if facts["settings"]["recipe"] == "supervised":
+        return None
+    wanted = _identity(facts) | {"recipe": "supervised"}
+    found = []
+    for config in folder.resolve().parent.glob("*/config.json"):
+        # A neighbour that cannot be read, or was written by something else, is no baseline and no reason to stop.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            other = json.loads(config.read_text())
+            if config.parent.is_symlink() or _identity(other) != wanted:
+                continue
+            steps, accuracies = curves(config.parent)["accuracy/test"]
+            if steps[-1] == other["settings"]["steps"]:
+                found.append(((config.parent / "metrics.jsonl").stat().st_mtime, config.parent.name, accuracies[-1]))
+    if not found:
+        return None
+    _, run, accuracy = max(found)
+    return {"accuracy": accuracy, "run": run}
+
+
+def _identity(facts: dict[str, Any]) -> dict[str, Any]:
+    settings = {name: facts["settings"][name] for name in ("recipe", "dataset", "model", "seed")}
+    return settings | {"labelled": facts["labelled_digest"], "data": facts["data"]["digest"]}
+
+
+def summary(result: dict[str, Any]) -> str:
+    """What eval.json holds, for a reader; of many classes, those with the most errors."""
+    n, beside = result["test_images"], result["supervised_baseline"]
+    lines = [f"{result['recipe']} on {result['dataset']}, {result['labels']} labels",
+             f"test accuracy {_share(result['errors'], n, 'averaged weights of step ' + str(result['step']))}",
+             f"with raw weights {_share(result['errors_raw_weights'], n)}"]
+    if beside:
+        lines.append(f"the same classifier on the {result['labels']} labels alone "
+                     f"{_share(beside['errors'], n, beside['run'])}")
+    elif result["recipe"] != "supervised":
+        lines.append("the same classifier on the labels alone: no such run beside this one (--recipe supervised)")
+    lines += [f"negative log-likelihood {result['nll']:.4f} nats, calibration error {result['ece']:.2%}", ""]
+    return "\n".join(lines + _table(result["per_class"], result["confusion"]))
+
+
+def _share(errors: int, images: int, *notes: str) -> str:
+    return f"{1 - errors / images:.2%} ({'; '.join([f'{errors} of {images} wrong', *notes])})"
+
+
+def _table(per_class: list[dict], confusion: list[list[int]]) -> list[str]:
+    rows = list(range(len(per_class)))
+    if len(rows) > SHOWN:
+        rows = sorted(rows, key=lambda k: -per_class[k]["errors"])[:SHOWN]
+    width = max(len("class"), *(len(per_class[k]["class"]) for k in rows))
+    lines = [f"{'class':{width}}  images  errors  accuracy  taken for"]
+    for k in rows:
+        row = per_class[k]
+        accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        others = sorted((j for j, n in enumerate(confusion[k]) if n and j != k), key=lambda j: -confusion[k][j])
+        taken = ", ".join(f"{per_class[j]['class']} ({confusion[k][j]})" for j in others[:3])
+        lines.append(f"{row['class']:{width}}  {row['images']:6}  {row['errors']:6}  {accuracy:>8}  {taken}".rstrip())
+    if len(rows) < len(per_class):
+        lines.append(f"(the {SHOWN} of {len(per_class)} classes with the most errors; all are in eval.json)")
+    return lines
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write the result as JSON, whole or not at all, into a folder that is made if need be. UserError where the disk
+    does not take it."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        try:
+            temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); copy the model file to a folder of your own "
+                        "and evaluate it there") from None

@@ -1,0 +1,107 @@
+"""Evaluate a trained classifier on the whole test set, and draw its run.
+
+    python evaler.py --checkpoint train_dir/latest       # the newest checkpoint of the newest run
+    python evaler.py --checkpoint RUN/model-420.pt       # a certain one
+"""
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from config import guarded, parse
+from engine import evaluate, figures, report, state, world
+
+PUBLISHED = Path("figure/result")
+# What SSGAN-Tensorflow shows in its README.
+PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png", "g_loss.png",
+          "accuracy.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Settings of one evaluation; everything else is in the checkpoint."""
+
+    checkpoint: str
+    """Run folder, or a model-<step>.pt."""
+    publish: bool = False
+    """Copy the pictures that the README shows to figure/result/<dataset>/."""
+    device: str = ""
+    """auto, cpu, cuda or cuda:N; if not given, as in training where this machine has that."""
+    data_dir: str = ""
+    """Folder of the data sets; if not given, as in training."""
+
+
+def judge(run: evaluate.Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
+    """All that eval.json holds, from the logits [N, K] of the averaged classifier on the test images."""
+    images, labels = run.data.arrays.test_image, run.data.arrays.test_label
+    raw = evaluate.errors(run.nets["D"], images, labels, run.device)
+    beside = report.baseline(path.parent, saved)
+    last = saved["step"] == run.cfg.steps
+    return {**evaluate.scores(classes, labels, run.data.class_names),
+            "accuracy_raw_weights": 1 - raw / len(labels), "errors_raw_weights": raw,
+            "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))},
+            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed", "seed")},
+            "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
+            "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
+            "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
+            "versions": {"training": saved["versions"], "evaluation": world.versions()}}
+
+
+def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], folder: Path) -> list[Path]:
+    """Every picture that the run in `folder` allows, into its eval/; their paths."""
+    drawn = []
+
+    def new(name: str) -> Path:
+        drawn.append(folder / "eval" / name)
+        return drawn[-1]
+
+    cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
+    title = f"{cfg.recipe} on {cfg.dataset}, {cfg.labels} labels (label seed {cfg.label_seed}), seed {cfg.seed}"
+    steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
+    if "G" in run.nets:
+        generated = figures.samples(run.nets["D"], run.nets["G"], cfg.seed, run.device)
+        Image.fromarray(figures.grid(generated)).save(new("samples.png"))
+    drawn += figures.animation(folder / "eval" / "training.gif", sorted((folder / "samples").glob("[0-9]*.png")))
+    curves, beside = report.curves(folder), result["supervised_baseline"]
+    drawn += figures.losses(folder / "eval", curves, title, steps)
+    if "accuracy/test" in curves:
+        figures.accuracies(new("accuracy.png"), curves, title, steps, beside and beside["accuracy"])
+    title += f"\nstep {result['step']}, {result['errors']} of {result['test_images']} test images wrong"
+    figures.confusion(new("confusion.png"), result["confusion"], names, title)
+    figures.reliability(new("reliability.png"), evaluate.calibration(classes, arrays.test_label), result["ece"], title)
+    figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label, evaluate.probabilities(classes).numpy(),
+                     names, title)
+    return drawn
+
+
+def publish(pictures: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        if picture.name in PUBLIC:
+            print(shutil.copyfile(picture, folder / picture.name))
+
+
+def main(argv: list[str]) -> None:
+    options = parse(Options, argv, "evaler.py", __doc__)
+    path = state.find(options.checkpoint)
+    if path.parent.is_symlink():  # train_dir/latest will name another run one day
+        path = path.parent.parent / path.parent.readlink() / path.name
+    saved = state.load(path)
+    run = evaluate.restore(saved, path, options.data_dir, options.device)
+    classes = evaluate.predict(run.averaged, run.data.arrays.test_image, run.device).classes
+    result = judge(run, classes, saved, path)
+    report.write(path.parent / "eval" / "eval.json", result)
+    print(report.summary(result), end="\n\n")
+    pictures = draw(run, classes, result, path.parent)
+    print(path.parent / "eval" / "eval.json", *pictures, sep="\n")
+    if options.publish:
+        publish(pictures, PUBLISHED / run.data.spec.name.lower())
+
+
+if __name__ == "__main__":
+    torch.set_float32_matmul_precision("highest")
+    guarded(main)
