@@ -66,7 +66,7 @@ class Config:
     """Passes over the unlabelled images."""
     steps: CountOrNone = 0
     """Training steps; if not 0, used in place of --epochs."""
-    batch_size: Count = 100
+    batch_size: Annotated[int, Within(2)] = 100
     """Images of each kind (labelled, unlabelled, generated) in a step."""
     learning_rate_d: Rate = 3e-4
     """Learning rate of the discriminator, which is the classifier."""
@@ -123,9 +123,9 @@ def check(cfg: Config) -> None:
         for bounds in getattr(hint, "__metadata__", ()):
             value = getattr(cfg, name)
             if isinstance(bounds, Within) and not bounds.low <= value <= bounds.high:
-                raise UserError(f"--{name} {value}: must be from {bounds.low:g} to {bounds.high:g}")
-    if not re.fullmatch(r"[\w.-]+", cfg.prefix) or cfg.prefix.startswith("."):
-        raise UserError(f"--prefix {cfg.prefix!r}: use letters, digits, '_', '-' and '.', the first no '.'")
+                raise UserError(f"--{name} {value}: must be from {bounds.low:.10g} to {bounds.high:.10g}")
+    if not re.fullmatch(r"[\w-][\w.-]{0,79}", cfg.prefix):
+        raise UserError(f"--prefix {cfg.prefix!r}: use at most 80 letters, digits, '_', '-' and '.', the first no '.'")
 
 
 def as_dict(cfg: Config) -> dict:
@@ -164,6 +164,9 @@ def parse(record: type[Record], argv: Sequence[str], prog: str, description: str
 
     Tyro frames its messages in a box; a user gets them in at most two lines, as UserError.
     """
+    flags = [word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")]
+    if twice := [flag for flag in flags if flags.count(flag) > 1]:
+        raise UserError(f"--{twice[0].lstrip('_')}: given twice; several values go behind one flag")
     framed = io.StringIO()
     try:
         with contextlib.redirect_stderr(framed):

@@ -1,7 +1,6 @@
 """What a classifier says of images; the one code by which trainer and evaluator count errors."""
-import contextlib
 import copy
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +14,10 @@ import models
 import recipes
 from config import Config, UserError, from_dict
 from datasets.h5 import Data
-from engine import world
+from engine import state, world
 from ops import Verdict
 
-BATCH = 1000
+PIXELS = 1000 * 32 * 32  # in one call
 BINS = 15  # of confidence, as in Guo et al. 2017
 
 
@@ -27,9 +26,9 @@ def predict(D: nn.Module, images: np.ndarray, device: torch.device) -> Verdict:
     """The verdict on uint8 images [N, H, W, C], in evaluation mode and float32, on the host."""
     was_training = D.training
     D.eval()
-    parts = []
-    for start in range(0, len(images), BATCH):
-        chunk = torch.from_numpy(images[start:start + BATCH]).to(device).permute(0, 3, 1, 2)
+    parts, size = [], max(1, PIXELS // math.prod(images.shape[1:3]))
+    for start in range(0, len(images), size):
+        chunk = torch.from_numpy(images[start:start + size]).to(device).permute(0, 3, 1, 2)
         parts.append(D(D.pixels.from_bytes(chunk)))
     D.train(was_training)
     return Verdict(*(torch.cat(field).cpu() for field in zip(*parts, strict=True)))
@@ -59,15 +58,15 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     """The data set and the networks of what `engine.state.load` read from `path`; the folder of the data sets and the
     device are those of the training if not given. UserError if the settings, the data set or the weights do not fit,
     or weights are not finite."""
-    with _fitting(path, "settings"):
+    with state.fitting(path, "settings"):
         recipe = recipes.find(saved["settings"]["recipe"])
         cfg = from_dict(recipe.settings, saved["settings"])
         trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
     where = _device(device, cfg.device)
     data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), *trained_on)
-    with _fitting(path, "weights"):
+    with state.fitting(path, "weights"):
         built = models.build(cfg, data.spec)
-        nets = {name: built[name].to(where) for name in recipe.nets}
+        nets = {name: built[name].to(where, memory_format=torch.channels_last) for name in recipe.nets}
         averaged = copy.deepcopy(nets["D"])
         for name, net in nets.items():
             net.load_state_dict(saved["nets"][name])
@@ -76,16 +75,6 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
         if bad := [name for name, values in net.state_dict().items() if not values.isfinite().all()]:
             raise UserError(f"{path}: its weights are not finite ({bad[0]}); take another checkpoint of the run")
     return Restored(cfg, data, nets, averaged, where)
-
-
-@contextlib.contextmanager
-def _fitting(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # RuntimeError: load_state_dict
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: its {what} do not fit this version of the toolkit ({reason}); take another "
-                        "checkpoint, or the version that wrote it") from None
 
 
 def _device(asked: str, trained_on: str) -> torch.device:

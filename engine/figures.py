@@ -13,7 +13,6 @@ from torchvision.utils import make_grid
 from engine import world
 
 SAMPLES = 100
-SAMPLE_NOISE = 2**32  # a position that no training step has
 FRAMES = 60  # most pictures of an animation
 LOSSES = {"s_loss": "cross-entropy, labelled images [nats]", "d_loss_real": "loss, real unlabelled images [nats]",
           "d_loss_fake": "loss, generated images [nats]", "d_loss": "discriminator's loss, weighted sum [nats]",
@@ -37,7 +36,7 @@ def grid(images: Tensor, columns: int = 10) -> np.ndarray:
 @torch.no_grad()
 def samples(D: nn.Module, G: nn.Module, seed: int, device: torch.device) -> Tensor:
     """SAMPLES generated images as bytes, from the same z at every call: uint8 [SAMPLES, C, H, W]."""
-    world.seed_noise(seed, SAMPLE_NOISE)
+    world.seed_noise(seed, world.SAMPLES)
     was_training = G.training
     images = G.eval()(G.prior(SAMPLES, device))
     G.train(was_training)

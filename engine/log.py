@@ -54,7 +54,7 @@ def read_metrics(folder: Path) -> list[dict]:
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
-    return lines
+    return [line for line in lines if isinstance(line, dict) and "step" in line]
 
 
 class Log:
@@ -63,6 +63,9 @@ class Log:
     def __init__(self, folder: Path, cfg: Config, step: int):
         self.folder, self.cfg = folder, cfg
         kept = [line for line in read_metrics(folder) if line["step"] <= step]
+        for picture in folder.glob("samples/*.png"):
+            if picture.stem.isdigit() and int(picture.stem) > step:
+                picture.unlink()
         path = folder / "metrics.jsonl"
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))

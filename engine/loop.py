@@ -85,8 +85,7 @@ class Training:
         values = torch.stack([torch.stack(step) for step in self.waiting]).tolist()
         for step, row in enumerate(values, self.state.step - len(values) + 1):
             if bad := log.not_finite(self.names, row):
-                raise UserError(f"loss {bad} is not finite at step {step}; the last good checkpoint is kept in "
-                                f"{self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
+                raise self._not_finite(f"loss {bad}", step)
         self.losses += values
         self.waiting = []
 
@@ -130,12 +129,17 @@ class Training:
             self.log.picture(step, "img/fake", figures.grid(figures.samples(nets["D"], nets["G"], self.cfg.seed,
                                                                            self.run.device)))
 
+    def _not_finite(self, what: str, step: int) -> UserError:
+        kept = state.checkpoints(self.folder)
+        where = f"the last good checkpoint is {kept[-1]}" if kept else "there was no checkpoint yet"
+        return UserError(f"{what} is not finite at step {step}; {where}.\n"
+                         "Lower learning rates, or weights of terms nearer to 1, may help")
+
     def _save(self) -> None:
         self._check()
         tensors = [t for net in self.state.nets.values() for t in net.state_dict().values() if t.is_floating_point()]
         if not torch.stack([t.sum() for t in tensors]).isfinite().all():
-            raise UserError(f"weights are not finite at step {self.state.step}; the last good checkpoint is kept in "
-                            f"{self.folder}.\nA lower --learning_rate_d or --learning_rate_g may help")
+            raise self._not_finite("a weight", self.state.step)
         state.save(self.state, record(self.run), self.folder, self.cfg.keep)
 
 

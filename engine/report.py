@@ -25,7 +25,7 @@ def curves(folder: Path) -> dict[str, Curve]:
 
 
 def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest finished `supervised` run beside the run `folder` with the labelled images, data, network and seed of
+    """The longest finished `supervised` run beside the run `folder` with the labelled images, data, network and seed of
     `facts` (what the run's config.json holds): its accuracy and folder name. None if there is none, or if the run is
     supervised itself."""
     if facts["settings"]["recipe"] == "supervised":
@@ -40,11 +40,12 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
                 continue
             steps, accuracies = curves(config.parent)["accuracy/test"]
             if steps[-1] == other["settings"]["steps"]:
-                found.append(((config.parent / "metrics.jsonl").stat().st_mtime, config.parent.name, accuracies[-1]))
+                newest = (config.parent / "metrics.jsonl").stat().st_mtime
+                found.append((steps[-1], newest, config.parent.name, accuracies[-1]))
     if not found:
         return None
-    _, run, accuracy = max(found)
-    return {"accuracy": accuracy, "run": run}
+    steps, _, run, accuracy = max(found)
+    return {"accuracy": accuracy, "run": run, "steps": steps}
 
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +60,8 @@ def summary(result: dict[str, Any]) -> str:
              f"test accuracy {_share(result['errors'], n, 'averaged weights of step ' + str(result['step']))}",
              f"with raw weights {_share(result['errors_raw_weights'], n)}"]
     if beside:
-        lines.append(f"the same classifier on the {result['labels']} labels alone "
-                     f"{_share(beside['errors'], n, beside['run'])}")
+        share = _share(beside["errors"], n, f"{beside['steps']} steps", beside["run"])
+        lines.append(f"the same classifier on the {result['labels']} labels alone {share}")
     elif result["recipe"] != "supervised":
         lines.append("the same classifier on the labels alone: no such run beside this one (--recipe supervised)")
     lines += [f"negative log-likelihood {result['nll']:.4f} nats, calibration error {result['ece']:.2%}", ""]

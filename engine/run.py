@@ -19,7 +19,6 @@ from engine.state import State
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
 EVALUATION_SHARE = 0.03  # of the training time
-INIT_NOISE = 2**33  # a position that no training step has
 
 
 class Run(NamedTuple):
@@ -55,8 +54,9 @@ def term_weights(cfg: Config, recipe: recipes.Recipe) -> dict[str, float]:
             value = float(number)
         except ValueError:
             value = math.nan
-        if name not in known or not math.isfinite(value):
-            raise UserError(f"--weight {text}: write TERM=NUMBER; the terms of {recipe.name} are {', '.join(known)}")
+        if name not in known or name in weights or not math.isfinite(value):
+            raise UserError(f"--weight {text}: write each TERM=NUMBER once; the terms of {recipe.name} are "
+                            f"{', '.join(known)}")
         weights[name] = value
     return weights
 
@@ -92,7 +92,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image))
     if saved and saved["step"] > cfg.steps:
         raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
-    world.seed_noise(cfg.seed)
+    world.seed_noise(cfg.seed, world.WEIGHTS)
     built = models.build(cfg, data.spec)
     nets = {name: built[name].to(device, memory_format=torch.channels_last) for name in recipe.nets}
     pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device)
@@ -108,7 +108,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
 
 def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:
     """Data-dependent initialisation of every net, from the first images of the walk through `what`."""
-    world.seed_noise(cfg.seed, INIT_NOISE)
+    world.seed_noise(cfg.seed, world.DATA_INIT)
     images, _ = pipeline.take(what, 0, 0, INIT_IMAGES)
     ops.data_init(nets["D"], images)
     if "G" in nets:

@@ -4,6 +4,7 @@ import copy
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class State:
         self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
         self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
         self.averaged = copy.deepcopy(nets["D"]).requires_grad_(False) if average else nets["D"]
+        pairs = zip(self.averaged.state_dict().values(), nets["D"].state_dict().values(), strict=True)
+        self.followed = list(zip(*[(a, p) for a, p in pairs if a.is_floating_point()], strict=True))
 
     @torch.no_grad()
     def update_average(self, updates: int) -> None:
@@ -33,9 +36,7 @@ class State:
         if not self.average:
             return
         rate = (1 - self.average) / (1 - self.average**updates)
-        theirs, ours = (list(net.state_dict().values()) for net in (self.nets["D"], self.averaged))
-        moving = [(a, p) for a, p in zip(ours, theirs, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in moving], [p for _, p in moving], rate)
+        torch._foreach_lerp_(*self.followed, rate)
 
     def set_rates(self, factor: float) -> None:
         """Every player's learning rate as a share of its full one."""
@@ -56,6 +57,17 @@ class State:
         self.averaged.load_state_dict(saved["averaged"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(saved["optimisers"][name])
+
+
+@contextlib.contextmanager
+def fitting(path: Path, what: str) -> Iterator[None]:
+    """Turn what goes wrong inside, when a checkpoint from `path` is taken apart, into UserError."""
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # RuntimeError: load_state_dict
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: its {what} do not fit this version of the toolkit ({reason}); take another "
+                        "checkpoint, or the version that wrote it") from None
 
 
 def save(state: State, record: dict[str, Any], folder: Path, keep: int) -> Path:

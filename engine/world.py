@@ -1,5 +1,6 @@
 """Where a run computes: device, noise as a function of position, and the versions of what it runs on."""
 import platform
+import re
 import sys
 
 import h5py
@@ -12,12 +13,11 @@ from config import UserError
 
 def device(name: str) -> torch.device:
     """The device of --device; UserError if it is not there."""
+    if not (known := re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", name)):
+        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if name.startswith("cuda") and int(known[1] or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in convolutions too; products are so by default
     return torch.device(name)
@@ -33,9 +33,14 @@ def precision(name: str, where: torch.device) -> str:
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
 
 
-def seed_noise(*position: int) -> None:
-    """Set torch's generators to a state that depends only on these numbers, e.g. (seed, player, update)."""
-    torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1))
+WEIGHTS, DATA_INIT, SAMPLES = 1000, 1001, 1002  # what draws noise beside the players, which count from 0
+
+
+def seed_noise(seed: int, who: int, update: int = 0) -> None:
+    """Set torch's generators to a state that depends only on the run's seed, who draws, and its how manieth update."""
+    # The words keep their places: SeedSequence pads with zeros and splits numbers over 32 bits.
+    state = np.random.SeedSequence((seed, who, update & 0xFFFFFFFF, update >> 32)).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0] >> 1))
 
 
 def versions() -> dict[str, str]:

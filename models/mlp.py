@@ -1,6 +1,7 @@
 """The permutation-invariant MLP pair of Salimans et al. 2016 (MNIST), code: train_mnist_feature_matching.py."""
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +10,33 @@ from torch.nn import functional
 from config import Spec
 from ops import GaussianNoise, Pixels, ShiftBatchNorm, Verdict, verdict, weight_norm
 
-WIDTHS = (1000, 500, 250, 250, 250)
 N_Z = 100
 
 
+class Size(NamedTuple):
+    """Widths of the hidden layers, and the deviation of the noise on the pixels."""
+
+    widths: tuple[int, ...]
+    noise: float
+
+
+PUBLISHED = Size((1000, 500, 250, 250, 250), 0.3)
+SMALL = Size((500, 250, 250, 250), 0.15)  # ours, for images of fewer than 256 pixels: noise of 0.3 hides an 8 x 8 digit
+
+
 class Discriminator(nn.Module):
-    """Noise 0.3 on pixels in [0, 1], then dense ReLU layers with noise 0.5 between them. The features are the last
-    ReLU before its noise [B, 250]; only the last layer's scale is trained; weights start as N(0, 0.1^2)."""
+    """Noise on pixels in [0, 1], then dense ReLU layers with noise 0.5 between them. The features are the last ReLU
+    before its noise [B, 250]; only the last layer's scale is trained; weights start as N(0, 0.1^2)."""
 
     pixels = Pixels(0, 255)
 
     def __init__(self, spec: Spec, logits: int):
         super().__init__()
         self.classes = spec.classes
-        sizes = (math.prod(spec.shape), *WIDTHS)
-        self.noise = nn.ModuleList(GaussianNoise(0.5 if i else 0.3) for i in range(len(sizes)))
+        pixels = math.prod(spec.shape)
+        widths, noise = PUBLISHED if pixels >= 256 else SMALL
+        sizes = (pixels, *widths)
+        self.noise = nn.ModuleList(GaussianNoise(sigma) for sigma in (noise, *[0.5] * len(widths)))
         self.hidden = nn.ModuleList(weight_norm(nn.Linear(a, b), std=0.1, eps=0.0)
                                     for a, b in itertools.pairwise(sizes))
         self.head = weight_norm(nn.Linear(sizes[-1], logits), std=0.1, train_scale=True, eps=0.0)
@@ -47,6 +60,7 @@ class Generator(nn.Module):
         for layer in self.hidden:
             nn.init.xavier_uniform_(layer.weight)
         self.out = weight_norm(nn.Linear(500, math.prod(self.shape)), std=0.1, train_scale=True, init_std=None)
+        nn.init.xavier_uniform_(self.out.parametrizations.weight.original)
 
     def prior(self, n: int, device: torch.device | str) -> Tensor:
         return torch.rand(n, N_Z, device=device)

@@ -132,7 +132,11 @@ BAD = {
     "too many labels": (["--labels", "800"], "--labels 800"),
     "labels not divisible": (["--labels", "9"], "multiple of the 4 classes"),
     "batch over the pool": (["--batch_size", "81"], "--batch_size 81"),
-    "negative": (["--steps", "-5"], "--steps -5"),
+    "negative": (["--epochs", "-5"], "--epochs -5"),
+    "a flag twice": (["--labels", "12"], "--labels: given twice"),
+    "a term twice": (["--weight", "D/real=0", "D/real=1"], "--weight D/real=1"),
+    "batch of one": (["--batch_size", "1"], "--batch_size"),
+    "empty checkpoint": (["--checkpoint", ""], "--checkpoint"),
     "absurd": (["--epochs", "1e30"], "--epochs"),
     "nan": (["--learning_rate_d", "nan"], "--learning_rate_d nan"),
     "device that is not there": (["--device", "cuda:99"], "--device cuda:99"),
@@ -149,7 +153,10 @@ BAD = {
 def test_bad_input_is_named_in_two_lines_and_leaves_nothing(case, data_dir, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     argv, message = BAD[case]
-    done = trainer(*TOY, "--data_dir", data_dir, "--steps", 3, *argv, cwd=tmp_path)
+    usual = dict(zip(TOY[::2], TOY[1::2], strict=True)) | {"--data_dir": data_dir, "--steps": 3}
+    if case != "a flag twice":
+        usual = {flag: value for flag, value in usual.items() if flag not in argv}
+    done = trainer(*(word for pair in usual.items() for word in pair), *argv, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) <= 2

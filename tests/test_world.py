@@ -1,0 +1,32 @@
+"""Noise as a function of position, and what --device and --precision name."""
+import itertools
+
+import pytest
+import torch
+
+from config import UserError
+from engine import world
+
+
+def test_every_position_has_noise_of_its_own():
+    positions = [(1, 0), (1, 1), (2, 0), (1, 0, 1), (1, 0, 2**32), (1, 0, 2**32 + 1), (0, 0),
+                 *((1, who) for who in (world.WEIGHTS, world.DATA_INIT, world.SAMPLES))]
+    drawn = []
+    for position in positions:
+        world.seed_noise(*position)
+        drawn.append(torch.rand(4).tolist())
+    assert all(a != b for a, b in itertools.combinations(drawn, 2))
+    world.seed_noise(*positions[0])
+    assert torch.rand(4).tolist() == drawn[0]
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:", "cpu:3", "tpu", "", "CPU"])
+def test_a_device_that_is_not_there(name):
+    with pytest.raises(UserError, match=f"--device {name}:"):
+        world.device(name)
+
+
+def test_precision_asked_for_is_kept():
+    cpu = torch.device("cpu")
+    assert [world.precision(name, cpu) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    assert world.precision("auto", cpu) in ("float32", "bfloat16")
