@@ -60,7 +60,6 @@ class Generator(nn.Module):
         for layer in self.hidden:
             nn.init.xavier_uniform_(layer.weight)
         self.out = weight_norm(nn.Linear(500, math.prod(self.shape)), std=0.1, train_scale=True, init_std=None)
-        nn.init.xavier_uniform_(self.out.parametrizations.weight.original)
 
     def prior(self, n: int, device: torch.device | str) -> Tensor:
         return torch.rand(n, N_Z, device=device)

@@ -9,7 +9,11 @@ Where this differs from the code, and why:
 - the default schedules of Digits, MNIST and Fashion are short, for a CPU: the learning rates fall to 0 over the second
   half, the average is shorter, and the generator's rate is 0.001 (as for MNIST in ssl_bad_gan), with which the
   classifier improves sooner. The published MNIST schedule: --epochs 300 --decay_from 1 --average 0.9999
-  --learning_rate_g 0.003.
+  --learning_rate_g 0.003;
+- the output layer of the MLP generator starts as N(0, 0.1^2), as in ssl_bad_gan, not uniform after Glorot: with the
+  short schedule a generator that started so was lost against the discriminator (figure/result/LOG.md);
+- products and convolutions are in bfloat16 where the hardware has it; --precision float32 is the original's arithmetic;
+- Digits is not a published data set: its network is smaller (models/mlp.py) and its settings are ours.
 """
 from functools import partial
 
