@@ -44,7 +44,9 @@ def resumed(path: Path, argv: list[str]) -> Run:
     saved = state.load(path)
     with state.fitting(path, "settings"):
         before = from_dict(recipes.find(saved["settings"]["recipe"]).settings, saved["settings"])
-    cfg = resolve(parse(type(before), argv, "trainer.py", __doc__, before))
+    cfg = parse(type(before), argv, "trainer.py", __doc__, before)
+    if cfg.recipe == before.recipe:
+        cfg = resolve(cfg)
     if cfg.precision == "auto":
         cfg = dataclasses.replace(cfg, precision=before.precision)
     changed = {name for name in as_dict(before) if getattr(cfg, name) != getattr(before, name)}

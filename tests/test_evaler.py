@@ -195,7 +195,7 @@ def test_latest_link_names_the_run(runs, capsys):
 def test_last_images_count(runs, monkeypatch):
     """23 test images in batches of 4; the accuracy is over images, not over batches."""
     whole = evaluated(runs["toy"])
-    monkeypatch.setattr(evaluate, "BATCH", 4)
+    monkeypatch.setattr(evaluate, "PIXELS", 4 * 8 * 8)
     parts = evaluated(runs["toy"])
     assert parts["confusion"] == whole["confusion"]
     assert sum(map(sum, parts["confusion"])) == parts["test_images"] == 23
@@ -221,7 +221,8 @@ def test_supervised_run_has_no_generator(pictured):
 def test_baseline_is_found_beside_the_run(runs, capsys):
     accuracy = last(runs["alone"], "accuracy/test")
     assert evaluated(runs["gan"])["supervised_baseline"] == {
-        "accuracy": accuracy, "errors": round((1 - accuracy) * 360), "run": runs["alone"].name}
+        "accuracy": accuracy, "errors": round((1 - accuracy) * 360), "run": runs["alone"].name,
+        "steps": 20}
     assert f"the same classifier on the 50 labels alone {accuracy:.2%}" in capsys.readouterr().out
 
 

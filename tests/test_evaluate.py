@@ -39,7 +39,7 @@ def logits_and_labels(n=503, scale=3.0):
 
 @pytest.mark.parametrize("count", [1, 4, 9])
 def test_every_image_is_judged_to_the_last(monkeypatch, count):
-    monkeypatch.setattr(evaluate, "BATCH", 4)
+    monkeypatch.setattr(evaluate, "PIXELS", 4 * 2 * 2)
     labels = np.arange(count) % 4
     D = Brightness()
     assert evaluate.errors(D, pictures(labels), labels, CPU) == 0

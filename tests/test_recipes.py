@@ -209,7 +209,7 @@ def test_update_rate_lets_the_generator_play_more_often(build):
 
 
 def test_bfloat16_stays_near_float32(build):
-    full, half = build("improved-gan", "Colour16"), build("improved-gan", "Colour16", precision="bfloat16")
+    full, half = (build("improved-gan", "Colour16", precision=name) for name in ("float32", "bfloat16"))
     a, b = (torch.tensor(steps(run, 1)[0]) for run in (full, half))
     torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)
     assert not torch.equal(a, b)

@@ -6,6 +6,7 @@ import pytest
 from config import UserError
 from engine import report
 
+BASELINE = {"accuracy": 307 / 360, "errors": 53, "run": "alone", "steps": 20}
 FACTS = {"settings": {"recipe": "improved-gan", "dataset": "Digits", "model": "mlp", "seed": 1, "steps": 20},
          "labelled_digest": "aa", "data": {"digest": "dd"}}
 
@@ -27,7 +28,7 @@ def run(tmp_path):
 
 def test_baseline_is_the_last_accuracy_of_the_supervised_run(run):
     neighbour(run.parent, "alone")
-    assert report.baseline(run, FACTS) == {"accuracy": 0.75, "run": "alone"}
+    assert report.baseline(run, FACTS) == {"accuracy": 0.75, "run": "alone", "steps": 20}
 
 
 @pytest.mark.parametrize("changes", [
@@ -45,6 +46,12 @@ def test_the_newest_baseline_counts(run):
     neighbour(run.parent, "a", age=1, lines=[(20, 0.8)])
     neighbour(run.parent, "c", age=9, lines=[(20, 0.7)])
     assert report.baseline(run, FACTS)["run"] == "a"
+
+
+def test_a_longer_baseline_counts_before_a_newer_one(run):
+    neighbour(run.parent, "trial", age=1, lines=[(2, 0.3)], settings={"steps": 2})
+    neighbour(run.parent, "whole", age=5)
+    assert report.baseline(run, FACTS)["run"] == "whole"
 
 
 def test_a_supervised_run_has_no_baseline(run):
@@ -79,10 +86,10 @@ def result(classes):
 
 
 def test_summary_says_what_was_found():
-    text = report.summary(result(3) | {"supervised_baseline": {"accuracy": 307 / 360, "errors": 53, "run": "alone"}})
+    text = report.summary(result(3) | {"supervised_baseline": BASELINE})
     assert "test accuracy 88.33% (42 of 360 wrong; averaged weights of step 7)" in text
     assert "raw weights 90.00% (36 of 360 wrong)" in text
-    assert "the same classifier on the 50 labels alone 85.28% (53 of 360 wrong; alone)" in text
+    assert "the same classifier on the 50 labels alone 85.28% (53 of 360 wrong; 20 steps; alone)" in text
     assert "0.2500 nats, calibration error 6.25%" in text
     assert text.splitlines()[-1].split() == ["<2>", "100", "2", "98.00%", "<0>", "(2)"]
 
