@@ -11,7 +11,7 @@ Repaired, against the original:
 - the weight of the reconstruction started again on resume: now it follows the step in the checkpoint;
 - official train and test images were mixed; batch norm ran on batch statistics in evaluation (models/ssgan.py).
 
-Also different: the evaluated weights are averaged (--average 0 for none); labelled and unlabelled images are normalised
+Also different: labelled and unlabelled images are normalised
 together; resizing and transposed convolutions align pixels as PyTorch does; a run is 20 epochs, not 10 million updates;
 images under 16 pixels, or not square, take the MLP pair.
 
@@ -58,7 +58,7 @@ def published(spec: Spec) -> dict:
     height, width, _ = spec.shape
     model = "ssgan" if height == width and 16 <= height <= 256 else "mlp"
     return {"model": model, "head": "explicit", "labels": LABELS.get(spec.name, 10 * spec.classes),
-            "epochs": 20.0, "batch_size": 32, "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "average": 0.999}
+            "epochs": 20.0, "batch_size": 32, "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "average": 0.0}
 
 
 def discriminator(nets, b, confidence):
