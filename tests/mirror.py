@@ -153,9 +153,10 @@ def serve(root: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def mounted(folder: Path) -> Iterator[Path]:
-    """A disk of 256 KiB, mounted on `folder`; the test is skipped where that is not allowed."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True)
+def mounted(folder: Path, size: str = "256k") -> Iterator[Path]:
+    """A disk of that size, mounted on `folder`; the test is skipped where that is not allowed."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True,
+                          text=True)
     if done.returncode:
         pytest.skip(f"no disk can be mounted: {done.stderr.strip()}")
     try:
