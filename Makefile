@@ -13,7 +13,7 @@ venv: .venv/installed
 train: venv
 	$(PY) trainer.py --recipe supervised
 	$(PY) trainer.py
-	$(PY) evaler.py --checkpoint train_dir/latest
+	$(PY) evaler.py --checkpoint train_dir
 
 test: venv
 	$(PY) -m ruff check .

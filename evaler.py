@@ -1,6 +1,6 @@
 """Evaluate a trained classifier on the whole test set, and draw its run.
 
-    python evaler.py --checkpoint train_dir/latest       # the newest checkpoint of the newest run
+    python evaler.py --checkpoint train_dir              # the checkpoint written last
     python evaler.py --checkpoint RUN/model-420.pt       # a certain one
 """
 import dataclasses
@@ -26,7 +26,7 @@ class Options:
     """Settings of one evaluation; everything else is in the checkpoint."""
 
     checkpoint: str
-    """Run folder, or a model-<step>.pt."""
+    """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt."""
     publish: bool = False
     """Copy the pictures that the README shows to figure/result/<dataset>/."""
     device: str = ""
@@ -88,8 +88,6 @@ def publish(pictures: list[Path], folder: Path) -> None:
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "evaler.py", __doc__)
     path = state.find(options.checkpoint)
-    if path.parent.is_symlink():  # train_dir/latest will name another run one day
-        path = path.parent.parent / path.parent.readlink() / path.name
     saved = state.load(path)
     run = evaluate.restore(saved, path, options.data_dir, options.device)
     classes = evaluate.predict(run.averaged, run.data.arrays.test_image, run.device).classes

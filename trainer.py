@@ -2,7 +2,7 @@
 
     python trainer.py --dataset SVHN                     # a recipe's published settings for that data set
     python trainer.py --dataset SVHN --help              # what they are
-    python trainer.py --checkpoint train_dir/latest      # go on from the newest checkpoint of a run
+    python trainer.py --checkpoint RUN                   # go on from the newest checkpoint of a run folder
 """
 import argparse
 import dataclasses

@@ -38,15 +38,6 @@ def make_folder(cfg: Config) -> Path:
     raise UserError(f"--train_dir {cfg.train_dir}: 100 runs of this name were started in one second; try again")
 
 
-def point_latest(folder: Path) -> None:
-    """Let train_dir/latest name this run, where the file system has symbolic links."""
-    link = folder.parent / "latest"
-    with contextlib.suppress(OSError):
-        temporary = folder / ".latest"
-        temporary.symlink_to(folder.name)
-        os.replace(temporary, link)
-
-
 def read_metrics(folder: Path) -> list[dict]:
     """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
     lines = []

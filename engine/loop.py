@@ -152,7 +152,6 @@ def start(run: Run) -> Training:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"--train_dir {run.cfg.train_dir}: cannot be written ({error.strerror}); name another folder"
                         ) from None
-    log.point_latest(folder)
     return training
 
 

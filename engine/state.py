@@ -97,13 +97,16 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def find(path: str | Path) -> Path:
-    """The checkpoint that --checkpoint names: a file, or the newest of a run folder. UserError if there is none."""
+    """The checkpoint that --checkpoint names: a file, the newest of a run folder, or the one written last by any run
+    of a folder of runs. UserError if there is none."""
     path = Path(path)
     if path.is_dir():
-        found = checkpoints(path)
-        if not found:
-            raise UserError(f"--checkpoint {path}: the folder holds no model-<step>.pt; name a run folder of train_dir")
-        return found[-1]
+        if own := checkpoints(path):
+            return own[-1]
+        others = [found[-1] for run in path.iterdir() if run.is_dir() and (found := checkpoints(run))]
+        if not others:
+            raise UserError(f"--checkpoint {path}: the folder holds no model-<step>.pt; name a run folder or train_dir")
+        return max(others, key=lambda file: (file.stat().st_mtime_ns, file))
     if not path.is_file():
         raise UserError(f"--checkpoint {path}: no such file or folder; name a run folder or a model-<step>.pt")
     return path

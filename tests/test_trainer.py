@@ -17,6 +17,12 @@ from tests.conftest import ROOT, toy_arrays
 from tests.mirror import mounted
 
 
+def only_run(folder):
+    """The one run folder under folder/train_dir."""
+    (run,) = (folder / "train_dir").iterdir()
+    return run
+
+
 def trainer(*argv, cwd):
     return subprocess.run([sys.executable, str(ROOT / "trainer.py"), *map(str, argv)], cwd=cwd, capture_output=True,
                           text=True, check=False, timeout=300)
@@ -38,9 +44,8 @@ def finished(data_dir, tmp_path_factory):
 
 def test_run_folder(finished):
     folder, done = finished
-    (run,) = [p for p in (folder / "train_dir").iterdir() if not p.is_symlink()]
+    run = only_run(folder)
     assert run.name.startswith("mine-Grey8_improved-gan_labels8_1_seed1-20")
-    assert (folder / "train_dir" / "latest").resolve() == run
     facts = json.loads((run / "config.json").read_text())
     assert facts["settings"]["steps"] == 40
     assert facts["versions"]["torch"] == torch.__version__
@@ -54,7 +59,7 @@ def test_run_folder(finished):
 
 def test_curves_have_the_reference_names(finished):
     folder, done = finished
-    run = folder / "train_dir" / "latest"
+    run = only_run(folder)
     lines = read_metrics(run)
     names = {name for line in lines for name in line}
     assert names == {"step", "loss/s_loss", "loss/d_loss_real", "loss/d_loss_fake", "loss/d_loss", "loss/g_loss",
@@ -69,8 +74,8 @@ def test_curves_have_the_reference_names(finished):
 
 def test_tensorboard_shows_the_same(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    run = finished[0] / "train_dir" / "latest"
-    board = EventAccumulator(str(run.resolve())).Reload()
+    run = only_run(finished[0])
+    board = EventAccumulator(str(run)).Reload()
     tags = board.Tags()
     assert set(tags["images"]) == {"img/real", "img/fake"}
     assert "config/text_summary" in tags["tensors"]
@@ -90,34 +95,33 @@ def weights(run):
 def test_interrupt_and_resume_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path):
     command = [sys.executable, str(ROOT / "trainer.py"), *TOY, "--data_dir", str(data_dir), *LONG]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "train_dir" / "latest" / "metrics.jsonl"
     for _ in range(3000):
-        if metrics.exists() and metrics.stat().st_size:
+        if any(metrics.stat().st_size for metrics in tmp_path.glob("train_dir/*/metrics.jsonl")):
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "go on with: python trainer.py --checkpoint" in errors
-    run = (tmp_path / "train_dir" / "latest").resolve()
+    run = only_run(tmp_path)
     stopped_at = state.load(state.find(run))["step"]
     assert 10 <= stopped_at < 40
     again = trainer("--checkpoint", run, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    ours, theirs = weights(run), weights(finished[0] / "train_dir" / "latest")
+    ours, theirs = weights(run), weights(only_run(finished[0]))
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
     last = [[line for line in read_metrics(folder) if "accuracy/test" in line]
-            for folder in (run, finished[0] / "train_dir" / "latest")]
+            for folder in (run, only_run(finished[0]))]
     assert last[0] == last[1]
 
 
 def test_resume_drops_what_lies_past_the_checkpoint(finished, tmp_path, data_dir):
     done = trainer(*TOY, "--data_dir", data_dir, "--steps", 20, "--log_every", 5, cwd=tmp_path)
     assert done.returncode == 0
-    run = tmp_path / "train_dir" / "latest"
+    run = only_run(tmp_path)
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 25, "loss/d_loss": 1.0}\n{"step": 30, "lo')
-    more = trainer("--checkpoint", "train_dir/latest", "--steps", 24, cwd=tmp_path)
+    more = trainer("--checkpoint", "train_dir", "--steps", 24, cwd=tmp_path)
     assert more.returncode == 0, more.stderr
     assert max(line["step"] for line in read_metrics(run)) == 24
 
@@ -166,7 +170,7 @@ def test_bad_input_is_named_in_two_lines_and_leaves_nothing(case, data_dir, tmp_
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path):
     done = trainer(*TOY, "--data_dir", data_dir, "--steps", 40, "--save_every", 5, cwd=tmp_path)
     assert done.returncode == 0
-    run = tmp_path / "train_dir" / "latest"
+    run = only_run(tmp_path)
     path = state.find(run)
     saved = torch.load(path, weights_only=True)
     saved["nets"]["G"]["hidden.0.weight"][0, 0] = float("nan")
@@ -183,7 +187,7 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path
 
 def test_another_run_is_not_gone_on_with(finished, data_dir, tmp_path):
     folder, _ = finished
-    run = folder / "train_dir" / "latest"
+    run = only_run(folder)
     for argv, message in ((["--labels", "12"], "--labels 12"), (["--recipe", "ssgan"], "--recipe ssgan")):
         done = trainer("--checkpoint", run, *argv, cwd=folder)
         assert done.returncode == 2
@@ -198,11 +202,11 @@ def test_another_run_is_not_gone_on_with(finished, data_dir, tmp_path):
 
 def test_going_on_with_a_finished_run_changes_nothing(finished):
     folder, first = finished
-    before = weights(folder / "train_dir" / "latest")
-    again = trainer("--checkpoint", "train_dir/latest", cwd=folder)
+    before = weights(only_run(folder))
+    again = trainer("--checkpoint", "train_dir", cwd=folder)
     assert again.returncode == 0
     assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]
-    after = weights(folder / "train_dir" / "latest")
+    after = weights(only_run(folder))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -212,7 +216,7 @@ def test_other_images_under_the_same_name_are_refused(data_dir, tmp_path):
     assert trainer(*TOY, "--data_dir", mine, "--steps", 2, cwd=tmp_path).returncode == 0
     datasets.path("Grey8", mine).unlink()
     h5.write(datasets.path("Grey8", mine), toy_arrays((8, 8, 1), seed=1), "Grey8", tuple("abcd"), "second")
-    done = trainer("--checkpoint", tmp_path / "train_dir" / "latest", "--steps", 4, cwd=tmp_path)
+    done = trainer("--checkpoint", only_run(tmp_path), "--steps", 4, cwd=tmp_path)
     assert done.returncode == 2
     assert "not those of the checkpoint" in done.stderr
 
