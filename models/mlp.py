@@ -21,7 +21,7 @@ class Size(NamedTuple):
 
 
 PUBLISHED = Size((1000, 500, 250, 250, 250), 0.3)
-SMALL = Size((1000, 500, 250), 0.15)  # ours, for images of fewer than 256 pixels: noise of 0.3 hides an 8 x 8 digit
+SMALL = Size((500, 250, 250), 0.15)  # ours, for images of fewer than 256 pixels: noise of 0.3 hides an 8 x 8 digit
 
 
 class Discriminator(nn.Module):
