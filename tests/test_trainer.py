@@ -243,7 +243,7 @@ def test_help_shows_what_the_recipe_and_data_set_would_use(tmp_path):
 def test_a_disk_that_fills_up_stops_the_run_in_one_line(data_dir, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    with mounted(disk, "8m"):
+    with mounted(disk, "4m"):
         done = trainer(*TOY, "--data_dir", data_dir, "--steps", 20, "--train_dir", disk, cwd=tmp_path)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
