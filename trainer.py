@@ -39,9 +39,9 @@ def new(first: argparse.Namespace, argv: list[str]) -> Run:
 
 def resumed(path: Path, argv: list[str]) -> Run:
     """The run of that checkpoint; UserError for a flag that would make it another run."""
+    saved = state.load(path)
     if [path] != state.checkpoints(path.parent)[-1:]:
         raise UserError(f"--checkpoint {path}: not the newest model-<step>.pt of its folder; name the folder to go on")
-    saved = state.load(path)
     with state.fitting(path, "settings"):
         before = from_dict(recipes.find(saved["settings"]["recipe"]).settings, saved["settings"])
     cfg = parse(type(before), argv, "trainer.py", __doc__, before)

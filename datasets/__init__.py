@@ -35,7 +35,8 @@ def load(name: str, data_dir: Path) -> Data:
         return h5.pack(known.build(), known.name, known.class_names, known.origin)
     where = path(known.name, data_dir)
     if not os.path.exists(where):  # unlike Path.exists, it takes a folder that cannot be entered
-        raise UserError(f"{where}: {known.name} is not there; get it with `python download.py --dataset {known.name}`")
+        raise UserError(f"{where}: {known.name} is not there; get it with\n"
+                        f"python download.py --dataset {known.name} --data_dir {data_dir}")
     data = h5.read(where)
     if data.spec != known.spec:
         raise UserError(f"{where}: holds {tuple(data.spec)}, but {known.name} is {tuple(known.spec)}; "

@@ -106,7 +106,8 @@ def _complete(place: Place, part: Path, check: Check) -> None:
     part.unlink()
     if resumed:  # the earlier bytes may be those of another version of the file: once more from the start
         return _complete(place, part, check)
-    raise Unavailable(f"wrong {check.algorithm} {found}, expected {check.hex}, so it was deleted")
+    raise Unavailable(f"wrong {check.algorithm} {found}, expected {check.hex}, so the copy was thrown away "
+                      "(for a mirror of files that you made yourself: --trust_mirror)")
 
 
 def _receive(place: Place, part: Path) -> bool:

@@ -71,7 +71,7 @@ def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     height, width, _ = spec.shape
     if height % 8 or width % 8 or min(height, width) < 16:
         raise UserError(f"--model conv-small takes sizes that are multiples of 8, from 16 up; {spec.name} is "
-                        f"{height}x{width}. Use --model mlp or --model ssgan")
+                        f"{height}x{width}. Use --model mlp")
     pixels = Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
     logits = spec.classes + (head == "explicit")
     return {"D": Discriminator(spec, logits, 64 if spec.name == "SVHN" else 96, pixels), "G": Generator(spec)}
