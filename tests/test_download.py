@@ -96,8 +96,10 @@ def test_rebuilt_files_are_refused_without_trust(tmp_path, server):
 def test_an_interrupt_leaves_a_part_that_is_gone_on_with(tmp_path, server):
     server.faults, server.after = ["", "hang"], 100_000
     flags = ("--dataset", "CIFAR10", "--mirror", server.url, "--trust-mirror")
+    # A test run in the background of a shell ignores SIGINT, and so would its children.
     with subprocess.Popen([*COMMAND, *flags], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as process:
+                          stderr=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) as process:
         assert server.halted.wait(30)
         part = tmp_path / "datasets" / "cifar10" / "raw" / "cifar-10-binary.tar.gz.part"
         while not part.exists() or not part.stat().st_size:
