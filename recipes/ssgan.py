@@ -11,9 +11,9 @@ Repaired, against the original:
 - the weight of the reconstruction started again on resume: now it follows the step in the checkpoint;
 - official train and test images were mixed; batch norm ran on batch statistics in evaluation (models/ssgan.py).
 
-Also different: labelled and unlabelled images are normalised
-together; resizing and transposed convolutions align pixels as PyTorch does; a run is 20 epochs, not 10 million updates;
-images under 16 pixels, or not square, take the MLP pair.
+Also different: labelled and unlabelled images are normalised together; resizing and transposed convolutions align
+pixels as PyTorch does; a run is 20 epochs, not 10 million updates; images under 16 pixels, or not square, take the MLP
+pair.
 
 The original counts each single update as a step; here a step is one update of D and --update_rate updates of G.
 """
