@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
 
@@ -159,14 +159,18 @@ def nearest(name: str, known: Iterable[str], what: str) -> str:
 
 
 def parse(record: type[Record], argv: Sequence[str], prog: str, description: str,
-          default: Record | None = None) -> Record:
-    """Command line to record, by tyro; flags take `_` and `-`. Exits with 0 after --help.
+          default: Record | None = None, foreign: Mapping[str, str] | None = None) -> Record:
+    """Command line to record, by tyro; flags take `_` and `-`. Exits with 0 after --help. `foreign` are flags that
+    the record does not have, with the reason that a user who gives one is told.
 
     Tyro frames its messages in a box; a user gets them in at most two lines, as UserError.
     """
     flags = [word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")]
     if twice := [flag for flag in flags if flags.count(flag) > 1]:
         raise UserError(f"--{twice[0].lstrip('_')}: given twice; several values go behind one flag")
+    for flag in flags:
+        if (name := flag.lstrip("_")) in (foreign or {}):
+            raise UserError(f"--{name}: {foreign[name]}")
     framed = io.StringIO()
     try:
         with contextlib.redirect_stderr(framed):
@@ -182,6 +186,8 @@ def _unframed(box: str) -> str:
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
     parts = [*re.split("─{10,}", " ".join(lines)), ""]
     what = re.sub(r" *Got errors:.*", "", parts[0].strip())
+    what = what.replace("invalid literal for int() with base 10:", "not a whole number:")
+    what = what.replace("could not convert string to float:", "not a number:")
     meant = re.findall(r"--[\w-]+", parts[1]) if "you meant" in parts[1] else []
     return what + "\n" + (f"Did you mean {' or '.join(meant)}? " if meant else "") + "--help lists every flag."
 

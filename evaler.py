@@ -44,7 +44,8 @@ def judge(run: evaluate.Restored, classes: Tensor, saved: dict[str, Any], path: 
     return {**evaluate.scores(classes, labels, run.data.class_names),
             "accuracy_raw_weights": 1 - raw / len(labels), "errors_raw_weights": raw,
             "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))},
-            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed", "seed")},
+            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed", "seed",
+                                                     "average")},
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
             "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
             "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
@@ -73,8 +74,9 @@ def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], folder
     title += f"\nstep {result['step']}, {result['errors']} of {result['test_images']} test images wrong"
     figures.confusion(new("confusion.png"), result["confusion"], names, title)
     figures.reliability(new("reliability.png"), evaluate.calibration(classes, arrays.test_label), result["ece"], title)
-    figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label, evaluate.probabilities(classes).numpy(),
-                     names, title)
+    if result["errors"]:
+        figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label,
+                         evaluate.probabilities(classes).numpy(), names, title)
     return drawn
 
 

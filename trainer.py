@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import datasets
+import models
 import recipes
 from config import Config, UserError, as_dict, from_dict, guarded, parse
 from engine import loop, state
@@ -34,7 +35,19 @@ def new(first: argparse.Namespace, argv: list[str]) -> Run:
     """A run from the beginning."""
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    return build(parse(recipe.settings, argv, "trainer.py", __doc__, default))
+    return build(parse(recipe.settings, argv, "trainer.py", description(), default, foreign(recipe)))
+
+
+def description() -> str:
+    """What --help says before the flags."""
+    return f"{__doc__}\nRecipes: {', '.join(recipes.RECIPES)}. Models: {', '.join(models.MODELS)}."
+
+
+def foreign(recipe: recipes.Recipe) -> dict[str, str]:
+    """The flags that other recipes have and this one has not, with what to say of each."""
+    return {field.name: f"a flag of --recipe {other.name}, not of {recipe.name}; leave it out"
+            for other in recipes.RECIPES.values() for field in dataclasses.fields(other.settings)
+            if field.name not in {known.name for known in dataclasses.fields(recipe.settings)}}
 
 
 def resumed(path: Path, argv: list[str]) -> Run:
@@ -44,7 +57,8 @@ def resumed(path: Path, argv: list[str]) -> Run:
         raise UserError(f"--checkpoint {path}: not the newest model-<step>.pt of its folder; name the folder to go on")
     with state.fitting(path, "settings"):
         before = from_dict(recipes.find(saved["settings"]["recipe"]).settings, saved["settings"])
-    cfg = parse(type(before), argv, "trainer.py", __doc__, before)
+    recipe = recipes.find(before.recipe)
+    cfg = parse(type(before), argv, "trainer.py", description(), before, foreign(recipe))
     if cfg.recipe == before.recipe:
         cfg = resolve(cfg)
     if cfg.precision == "auto":
@@ -68,6 +82,8 @@ def main(argv: list[str]) -> int:
         print(json.dumps(as_dict(cfg), indent=1))
         return 0
     training = loop.go_on(run, path.parent) if path else loop.start(run)
+    if run.state.step == cfg.steps:
+        print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{cfg.steps} steps in {cfg.precision} on {run.device}, folder {training.folder}", file=sys.stderr)
     finished = training.go()

@@ -13,7 +13,9 @@ class Stream:
     def _permuted(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = self.rows[np.random.RandomState([*self.key, epoch]).permutation(len(self.rows))]
+            # RandomState's permutations are the same in every version of numpy; SFC64 is seeded sooner than its own.
+            bits = np.random.SFC64((*self.key, epoch))
+            self._order = self.rows[np.random.RandomState(bits).permutation(len(self.rows))]
         return self._order
 
     def take(self, start: int, count: int) -> np.ndarray:

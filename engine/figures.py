@@ -150,9 +150,9 @@ def reliability(path: Path, bins: np.ndarray, ece: float, title: str) -> None:
         upper.bar(edges[filled], accuracy[filled], 1 / len(bins), align="edge", edgecolor="white")
         upper.plot(confidence[filled], accuracy[filled], "k.", label="mean confidence of the bin")
         upper.plot([0, 1], [0, 1], "k--", linewidth=1, label="perfect calibration")
-        upper.legend(loc="upper left")
+        upper.legend(loc="upper center", ncols=2)  # above the bars
         upper.set_title(f"{title}\ncalibration error {ece:.2%}", fontsize=10)
-        upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+        upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))
         lower.bar(edges, images / images.sum(), 1 / len(bins), align="edge", edgecolor="white")
         lower.set(xlabel="confidence", ylabel="share of\nthe images")
 
@@ -164,7 +164,7 @@ def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: 
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    rows = max(1, -(-len(shown) // 10))
+    rows = -(-len(shown) // 10)
     with _figure(path, (10, 1.5 * rows + 0.6)) as figure:
         figure.suptitle(f"{title}\nthe {len(shown)} most confident of {len(wrong)} errors", fontsize=10)
         for axes in figure.subplots(rows, 10, squeeze=False).flat:

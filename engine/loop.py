@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from config import UserError
-from engine import evaluate, figures, log, state
+from engine import evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
 from engine.step import rate_factor, train_step
 
@@ -60,8 +60,8 @@ class Training:
         wrong = self.test_errors
         if wrong is None:  # a finished run was gone on with: no step was made
             wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
-        return (f"test accuracy {1 - wrong / n:.2%} ({wrong} of {n} wrong; averaged weights of "
-                f"step {self.state.step})\nevaluate and draw with: python evaler.py --checkpoint {self.folder}")
+        return (f"test accuracy {report.accuracy(wrong, n, self.state.step, self.cfg.average)}\n"
+                f"evaluate and draw with: python evaler.py --checkpoint {self.folder}")
 
     def _ask_to_stop(self, *_) -> None:
         self.stop = True

@@ -57,8 +57,9 @@ def summary(result: dict[str, Any]) -> str:
     """What eval.json holds, for a reader; of many classes, those with the most errors."""
     n, beside = result["test_images"], result["supervised_baseline"]
     lines = [f"{result['recipe']} on {result['dataset']}, {result['labels']} labels",
-             f"test accuracy {_share(result['errors'], n, 'averaged weights of step ' + str(result['step']))}",
-             f"with raw weights {_share(result['errors_raw_weights'], n)}"]
+             f"test accuracy {accuracy(result['errors'], n, result['step'], result['average'])}"]
+    if result["average"]:
+        lines.append(f"with raw weights {_share(result['errors_raw_weights'], n)}")
     if beside:
         share = _share(beside["errors"], n, f"{beside['steps']} steps", beside["run"])
         lines.append(f"the same classifier on the {result['labels']} labels alone {share}")
@@ -66,6 +67,11 @@ def summary(result: dict[str, Any]) -> str:
         lines.append("the same classifier on the labels alone: no such run beside this one (--recipe supervised)")
     lines += [f"negative log-likelihood {result['nll']:.4f} nats, calibration error {result['ece']:.2%}", ""]
     return "\n".join(lines + _table(result["per_class"], result["confusion"]))
+
+
+def accuracy(errors: int, images: int, step: int, average: float) -> str:
+    """The accuracy of the evaluated weights in words; `average` is the decay of their average, 0 if there is none."""
+    return _share(errors, images, f"{'averaged ' if average else ''}weights of step {step}")
 
 
 def _share(errors: int, images: int, *notes: str) -> str:

@@ -81,6 +81,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     """Load the data, choose the labelled rows, build and initialise the networks (or take them from a checkpoint).
     UserError for anything that does not fit; nothing is written."""
     device = world.device(cfg.device)
+    world.keep_freed_memory()
     cfg = dataclasses.replace(resolve(cfg), precision=world.precision(cfg.precision, device))
     recipe = recipes.find(cfg.recipe)
     data = datasets.load(cfg.dataset, cfg.data_dir)

@@ -17,6 +17,8 @@ Where this differs from the code, and why:
 """
 from functools import partial
 
+import torch
+
 import losses
 import ops
 from config import GanConfig, Spec
@@ -55,7 +57,9 @@ def discriminator(nets, b):
 def generator(nets, b, norm):
     D, G = nets["D"], nets["G"]
     with ops.statistics_kept(D):
-        real, fake = D(b.x_unl).features.detach(), D(G(b.z)).features
+        with torch.no_grad():
+            real = D(b.x_unl).features
+        fake = D(G(b.z)).features
     return {"feature_matching": losses.feature_matching(fake, real, norm)}
 
 

@@ -24,7 +24,7 @@ from engine import evaluate, report, state
 ROOT = Path(evaler.__file__).parent
 KEYS = {"accuracy", "accuracy_raw_weights", "errors", "test_images", "nll", "ece", "per_class", "confusion", "dataset",
         "recipe", "labels", "label_seed", "seed", "step", "steps", "checkpoint", "labelled_digest", "data_digest",
-        "model", "versions", "selection", "supervised_baseline"}
+        "model", "average", "versions", "selection", "supervised_baseline"}
 README_NAMES = {"samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png",
                 "g_loss.png", "accuracy.png"}
 

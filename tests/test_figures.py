@@ -124,7 +124,7 @@ def test_sheet_shows_the_most_confident_errors_first(tmp_path, drawn):
     assert titles == ["cat\n→ $dog$\n90.0%", "cat\n→ $dog$\n70.0%", "$dog$\n→ cat\n60.0%"]
 
 
-@pytest.mark.parametrize("wrong", [0, 1, 70])
+@pytest.mark.parametrize("wrong", [1, 70])
 def test_sheet_has_room_for_any_number_of_errors(tmp_path, wrong):
     probabilities = np.tile([0.2, 0.8, 0], (70, 1))
     labels = np.where(np.arange(70) < wrong, 0, 1)

@@ -2,6 +2,7 @@
 import copy
 
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 from torch.nn import functional
@@ -28,6 +29,37 @@ def test_weight_norm_is_the_librarys_but_for_the_frozen_scale(kind):
     frozen = ops.weight_norm(make(), std=0.1)
     assert not any("scale" in name for name, _ in frozen.named_parameters())
     assert any("scale" in name for name in frozen.state_dict())
+
+
+@layers
+@pytest.mark.parametrize("eps", [0.0, 1e-6])
+def test_weight_norm_and_its_gradient_are_the_formula(kind, eps):
+    layer = ops.weight_norm(LAYERS[kind][0]().double(), std=0.1, eps=eps, train_scale=True)
+    norm, v = layer.parametrizations.weight[0], layer.parametrizations.weight.original
+    scale = torch.rand_like(norm.scale) + 0.5
+    norm.scale.data.copy_(scale)
+    upstream = torch.randn_like(v)
+    gradients = torch.autograd.grad(layer.weight, [v, norm.scale], upstream)
+    formula = scale.requires_grad_() * v / (v.square().sum(norm.inputs, keepdim=True) + eps).sqrt()
+    torch.testing.assert_close(layer.weight, formula)
+    torch.testing.assert_close(gradients, torch.autograd.grad(formula, [v, scale], upstream))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_noise_is_normal_and_follows_torchs_seed(dtype):
+    torch.manual_seed(6)
+    noise = ops.normal_like(torch.empty(301, 1001, dtype=dtype))
+    assert noise.dtype == dtype
+    assert noise.shape == (301, 1001)
+    z = noise.double()
+    assert abs(z.mean()) < 5 / 301 / 1001**0.5 * 301**0.5
+    assert abs(z.square().mean() - 1) < 5 * (2 / 301_301) ** 0.5
+    assert scipy.stats.kstest(z.flatten().numpy(), "norm").pvalue > (0 if dtype == torch.bfloat16 else 1e-3)
+    assert abs((z[:-1] * z[1:]).mean()) < 5 / 300_300**0.5
+    second = ops.normal_like(noise)
+    assert abs((z * second.double()).mean()) < 5 / 301_301**0.5
+    torch.manual_seed(6)
+    assert torch.equal(ops.normal_like(noise), noise)
 
 
 def test_weight_norm_puts_eps_inside_the_root():

@@ -115,6 +115,12 @@ def test_interrupt_and_resume_is_bitwise_the_uninterrupted_run(finished, data_di
     assert last[0] == last[1]
 
 
+def test_a_finished_run_says_that_it_is(finished):
+    done = trainer("--checkpoint", only_run(finished[0]), cwd=finished[0])
+    assert done.returncode == 0
+    assert "finished before, at step 40; go further with --steps" in done.stderr
+
+
 def test_resume_drops_what_lies_past_the_checkpoint(finished, tmp_path, data_dir):
     done = trainer(*TOY, "--data_dir", data_dir, "--steps", 20, "--log_every", 5, cwd=tmp_path)
     assert done.returncode == 0
@@ -131,6 +137,8 @@ BAD = {
     "unknown recipe": (["--recipe", "improved-gam"], "did you mean improved-gan"),
     "unknown model": (["--model", "mpl"], "did you mean mlp"),
     "unknown flag": (["--lables", "8"], "Did you mean --labels"),
+    "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
+    "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
     "unknown term": (["--weight", "D/reel=1"], "D/supervised"),
     "weight of no number": (["--weight", "D/real=x"], "TERM=NUMBER"),
     "too many labels": (["--labels", "800"], "--labels 800"),
