@@ -72,9 +72,8 @@ def normal_like(x: Tensor) -> Tensor:
     table = QUANTILES.get(x.dtype)
     if table is None or x.device.type != "cpu":
         return torch.randn_like(x)
-    # SFC64 is numpy's fastest generator; its seed comes from torch's, so that one seed rules all noise.
-    bits = np.random.SFC64(int(torch.randint(1 << 62, ()))).random_raw(x.numel() // 4 + 1).view(np.uint16)
-    words = table.view(torch.int16 if x.dtype == torch.bfloat16 else torch.int32).numpy()
+    bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-1 << 63, None).numpy().view(np.uint16)
+    words = table.view(torch.int16 if x.dtype == torch.bfloat16 else torch.int32).numpy()  # numpy has no bfloat16
     return torch.from_numpy(words.take(bits[:x.numel()])).view(x.dtype).view(x.shape)
 
 

@@ -1,0 +1,95 @@
+"""What the benchmarks share: synthetic data sets, the machine's ceiling, tables."""
+import contextlib
+import dataclasses
+import functools
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from config import Config, Spec, UserError
+from datasets import h5
+from engine import world
+from engine.run import Run, build
+
+IMAGES = {"Digits": 1437, "MNIST": 60000, "Fashion": 60000, "SVHN": 73257, "CIFAR10": 50000}  # training images
+
+
+@contextlib.contextmanager
+def synthetic(spec: Spec, cfg: Config, images: int = 0) -> Iterator[Run]:
+    """A run of those settings on random bytes of that shape: as many images as the data set of that name has, or
+    `images`."""
+    rng = np.random.default_rng(0)
+    count = images or IMAGES[spec.name]
+    train, test = (rng.integers(0, 256, (n, *spec.shape), dtype=np.uint8) for n in (count, 10 * spec.classes))
+    arrays = h5.Arrays(train, np.arange(count) % spec.classes, test, np.arange(len(test)) % spec.classes)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "random" / "data.h5"
+        h5.write(path, arrays, "random", [str(k) for k in range(spec.classes)], "random bytes")
+        yield build(dataclasses.replace(cfg, dataset="random", data_dir=Path(folder)))
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@functools.cache
+def peak(device: torch.device, precision: str) -> float:
+    """The machine's measured ceiling: TFLOP/s of the best of twenty large square products."""
+    size = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+    best = float("inf")
+    for _ in range(20):
+        wait(device)
+        start = time.perf_counter()
+        a @ a
+        wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e12
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a figure depends on: device, versions, commit and date."""
+    where = world.device(device)
+    if where.type == "cuda":
+        name = torch.cuda.get_device_name(where)
+    else:
+        cpu = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+               if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
+        name = f"{(cpu or ['CPU'])[0]}, {torch.get_num_threads()} threads"
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True,
+                            cwd=Path(__file__).parent, check=False).stdout.strip()
+    return {"device": name, "versions": world.versions(), "commit": commit, "date": time.strftime("%Y-%m-%d")}
+
+
+class Table:
+    """Rows printed as they come, and kept for a JSON file."""
+
+    def __init__(self, columns: Sequence[str]):
+        self.columns, self.rows = columns, []
+        print("  ".join(columns))
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        cells = (row[column] for column in self.columns)
+        print("  ".join((f"{cell:.4g}" if isinstance(cell, float) else str(cell)).rjust(len(column))
+                        for cell, column in zip(cells, self.columns, strict=True)), flush=True)
+
+    def write(self, path: str, device: str) -> None:
+        """The rows with the machine's facts; a single row stands beside them, without a list."""
+        facts = machine(device)
+        print(", ".join(f"{name}: {value}" for name, value in facts.items() if name != "versions"))
+        found = facts | (self.rows[0] if len(self.rows) == 1 else {"rows": self.rows})
+        if path:
+            try:
+                Path(path).write_text(json.dumps(found, indent=1) + "\n")
+            except OSError as error:
+                raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,227 @@
+"""How fast a training step is, against a plain implementation of the same step, in one run.
+
+    python benchmarks/step.py --dataset MNIST --recipe improved-gan --output FILE.json
+    python benchmarks/step.py                            # every recipe x data set x precision
+
+The plain step is what public PyTorch ports do: a DataLoader with per-image transforms, a forward pass of its own for
+labelled, unlabelled and generated images, float32, the library's weight_norm and Adam, an average in a Python loop,
+`.item()` on every loss. Both steps compute the same losses of the same nets, by turns, so that what else the machine
+does falls on both. The images are random bytes of the data set's shape and number.
+"""
+import contextlib
+import copy
+import dataclasses
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import functional as transforms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import models
+import ops
+import recipes
+from benchmarks import common
+from config import Config, UserError, guarded, nearest, parse
+from datasets import DATASETS
+from datasets.pipeline import Batch
+from engine.run import Run
+from engine.step import train_step
+
+BLOCKS = 7  # of each step, by turns; the median counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    dataset: tuple[str, ...] = ()
+    """Data sets; all if none is named."""
+    recipe: tuple[str, ...] = ()
+    """Recipes; all if none is named."""
+    precision: tuple[str, ...] = ()
+    """float32, bfloat16 or auto; if not given, auto where a recipe is named, and both where none is."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int = 0
+    """Processes of the plain step's DataLoader."""
+    seconds: float = 20.0
+    """Time for each row of the table."""
+    output: str = ""
+    """JSON file for the table, with the device and the versions."""
+
+
+class Pictures(Dataset):
+    """Images one at a time, as torchvision's data sets give them."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, pixels: ops.Pixels):
+        self.images, self.labels, self.pixels = images, labels, pixels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        image = transforms.to_tensor(Image.fromarray(self.images[i].squeeze(-1) if self.images.shape[-1] == 1
+                                                     else self.images[i]))
+        mean, std = self.pixels.offset / 255, self.pixels.divisor / 255
+        return transforms.normalize(image, mean, std), int(self.labels[i])
+
+
+class PlainNoise(nn.Module):
+    """x + sigma * N(0, 1)."""
+
+    def __init__(self, sigma: float):
+        super().__init__()
+        self.sigma = sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.sigma * torch.randn_like(x) if self.training else x
+
+
+def plain_nets(run: Run) -> dict[str, nn.Module]:
+    """The run's nets of library parts: weight_norm with trained scales, noise of randn, contiguous."""
+    nets = models.build(run.cfg, run.data.spec)
+    for name, net in run.state.nets.items():
+        nets[name].load_state_dict(net.state_dict())
+        for module in list(nets[name].modules()):
+            for key, child in module.named_children():
+                if isinstance(child, ops.GaussianNoise):
+                    setattr(module, key, PlainNoise(child.sigma))
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+                parametrizations.weight_norm(module, dim=1 if isinstance(module, nn.ConvTranspose2d) else 0)
+    return {name: net.to(run.device) for name, net in nets.items()}
+
+
+class Plain:
+    """The plain training step of a run."""
+
+    def __init__(self, run: Run, workers: int):
+        self.run, self.nets = run, plain_nets(run)
+        arrays, split, pixels = run.data.arrays, run.pipeline.split, self.nets["D"].pixels
+        self.loaders = [self._endless(arrays.train_image[rows], arrays.train_label[rows], pixels, workers)
+                        for rows in (split.labelled, split.pool)]
+        self.optimisers = {}
+        for player in run.players:
+            mine = [p for name in player.trains for p in self.nets[name].parameters()]
+            rate = run.state.full_rates[player.name]
+            self.optimisers[player.name] = mine, torch.optim.Adam(mine, lr=rate, betas=(0.5, 0.999), foreach=False)
+        self.averaged = copy.deepcopy(self.nets["D"])
+
+    def _endless(self, images: np.ndarray, labels: np.ndarray, pixels: ops.Pixels, workers: int) -> Iterator:
+        size = self.run.cfg.batch_size
+        repeated = np.resize(np.arange(len(images)), max(len(images), 20 * size))  # few labelled images: fewer epochs
+        loader = DataLoader(Pictures(images[repeated], labels[repeated], pixels), size, shuffle=True, drop_last=True,
+                            num_workers=workers, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())
+        return itertools.chain.from_iterable(itertools.repeat(loader))
+
+    def step(self) -> list[float]:
+        """One update of each player; the losses as numbers."""
+        device, numbers = self.run.device, []
+        for player in self.run.players:
+            for _ in range(player.times):
+                (x_lab, y_lab), (x_unl, _) = (next(loader) for loader in self.loaders)
+                G = self.nets.get("G")
+                z = G.prior(self.run.cfg.batch_size, device) if G is not None else None
+                batch = Batch(x_lab.to(device), y_lab.to(device), x_unl.to(device), z, torch.zeros((), device=device))
+                terms = player.loss(self.nets, batch)
+                total = sum(terms.values())
+                mine, optimiser = self.optimisers[player.name]
+                optimiser.zero_grad()
+                total.backward(inputs=mine)
+                if player.clip:
+                    torch.nn.utils.clip_grad_norm_(mine, player.clip)
+                optimiser.step()
+                numbers += [term.item() for term in (*terms.values(), total)]
+                if "D" in player.trains and self.run.cfg.average:
+                    with torch.no_grad():
+                        for a, p in zip(self.averaged.parameters(), self.nets["D"].parameters(), strict=True):
+                            a.mul_(self.run.cfg.average).add_(p, alpha=1 - self.run.cfg.average)
+        return numbers
+
+
+@contextlib.contextmanager
+def separate_forwards() -> Iterator[None]:
+    """Inside, a discriminator judges labelled, unlabelled and generated images in calls of their own."""
+    together, ops.judge = ops.judge, lambda D, real, fake: [D(x) for x in (*real, fake)]
+    try:
+        yield
+    finally:
+        ops.judge = together
+
+
+def rate(step: Callable[[], Any], count: int, device: torch.device) -> float:
+    """Steps per second."""
+    common.wait(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    common.wait(device)
+    return count / (time.perf_counter() - start)
+
+
+def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
+    """One row of the table."""
+    plain = Plain(run, workers)
+
+    def fast() -> None:
+        train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)
+
+    def slow() -> None:
+        with separate_forwards():
+            plain.step()
+
+    counts = {}
+    for step in (fast, slow):
+        step()  # the first one pays for what is set up once
+        counts[step] = max(1, round(seconds / 2 / BLOCKS * rate(step, 2, run.device)))
+    rates = [(rate(fast, counts[fast], run.device), rate(slow, counts[slow], run.device)) for _ in range(BLOCKS)]
+    with FlopCounterMode(display=False) as counter:
+        fast()
+    fast_its, plain_its = (median(column) for column in zip(*rates, strict=True))
+    images = run.cfg.batch_size * sum(player.times for player in run.players)
+    tflops, peak = counter.get_total_flops() * fast_its / 1e12, common.peak(run.device, run.cfg.precision)
+    return {"recipe": run.cfg.recipe, "dataset": run.cfg.dataset, "model": run.cfg.model,
+            "precision": run.cfg.precision, "batch_size": run.cfg.batch_size,
+            "plain_its": plain_its, "fast_its": fast_its, "ratio": median(f / p for f, p in rates),
+            "unlabelled_images_per_second": images * fast_its, "gflop_per_step": counter.get_total_flops() / 1e9,
+            "tflops": tflops, "peak_tflops": peak, "share_of_peak": tflops / peak}
+
+
+def rows(options: Options) -> Iterator[dict[str, Any]]:
+    """The table, row by row as it is measured."""
+    names = [nearest(name, DATASETS, "--dataset") for name in options.dataset] or list(DATASETS)
+    chosen = [recipes.find(name) for name in options.recipe] or list(recipes.RECIPES.values())
+    precisions = options.precision or (("auto",) if options.recipe else ("float32", "bfloat16"))
+    for recipe, name, precision in itertools.product(chosen, names, precisions):
+        cfg: Config = recipes.defaults(recipe, DATASETS[name].spec)
+        cfg = dataclasses.replace(cfg, precision=precision, device=options.device)
+        with common.synthetic(DATASETS[name].spec, cfg) as run:
+            yield measure(run, options.seconds, options.workers)
+
+
+def main(argv: list[str]) -> None:
+    options = parse(Options, argv, "step.py", __doc__)
+    if bad := set(options.precision) - {"float32", "bfloat16", "auto"}:
+        raise UserError(f"--precision {bad.pop()}: use float32, bfloat16 or auto")
+    table = common.Table(("recipe", "dataset", "precision", "plain_its", "fast_its", "ratio",
+                          "unlabelled_images_per_second", "tflops", "peak_tflops", "share_of_peak"))
+    for row in rows(options):
+        table.add(row)
+    table.write(options.output, options.device)
+
+
+if __name__ == "__main__":
+    guarded(main)
