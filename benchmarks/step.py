@@ -132,7 +132,9 @@ class Plain:
         device, numbers = self.run.device, []
         for player in self.run.players:
             for _ in range(player.times):
-                (x_lab, y_lab), (x_unl, _) = (next(loader) for loader in self.loaders)
+                x_unl, _ = next(self.loaders[1])
+                # A port loads labelled images only for the player that looks at them.
+                x_lab, y_lab = next(self.loaders[0]) if "supervised" in player.terms else (x_unl, _)
                 G = self.nets.get("G")
                 z = G.prior(self.run.cfg.batch_size, device) if G is not None else None
                 batch = Batch(x_lab.to(device), y_lab.to(device), x_unl.to(device), z, torch.zeros((), device=device))

@@ -18,6 +18,7 @@ Where this differs from the code, and why:
 from functools import partial
 
 import torch
+from torch.nn.utils import parametrize
 
 import losses
 import ops
@@ -56,7 +57,7 @@ def discriminator(nets, b):
 
 def generator(nets, b, norm):
     D, G = nets["D"], nets["G"]
-    with ops.statistics_kept(D):
+    with ops.statistics_kept(D), parametrize.cached():  # one weight norm for both calls of D
         with torch.no_grad():
             real = D(b.x_unl).features
         fake = D(G(b.z)).features
