@@ -3,6 +3,7 @@
     python trainer.py --dataset SVHN                     # a recipe's published settings for that data set
     python trainer.py --dataset SVHN --help              # what they are
     python trainer.py --checkpoint RUN                   # go on from the newest checkpoint of a run folder
+    python trainer.py --seed 1 2 3 --label_seed 1 2 3    # three runs, side by side, and their mean
 """
 import argparse
 import dataclasses
@@ -14,7 +15,7 @@ import datasets
 import models
 import recipes
 from config import Config, UserError, as_dict, from_dict, guarded, parse
-from engine import loop, state
+from engine import loop, seeds, state
 from engine.run import Run, build, resolve
 
 MAY_CHANGE = {"steps", "epochs", "device", "data_dir", "log_every", "eval_every", "sample_every",
@@ -31,11 +32,12 @@ def peek(argv: list[str]) -> argparse.Namespace:
     return parser.parse_known_args(argv)[0]
 
 
-def new(first: argparse.Namespace, argv: list[str]) -> Run:
-    """A run from the beginning."""
+def settings(argv: list[str]) -> Config:
+    """Those of a new run: the command line over the recipe's settings for the data set."""
+    first = peek(argv)
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    return build(parse(recipe.settings, argv, "trainer.py", description(), default, foreign(recipe)))
+    return parse(recipe.settings, argv, "trainer.py", description(), default, foreign(recipe))
 
 
 def description() -> str:
@@ -74,9 +76,14 @@ def resumed(path: Path, argv: list[str]) -> Run:
 
 
 def main(argv: list[str]) -> int:
-    first = peek(argv)
-    path = None if first.checkpoint is None else state.find(first.checkpoint)
-    run = resumed(path, argv) if path else new(first, argv)
+    lines = seeds.command_lines(argv)
+    if len(lines) > 1:
+        # Looked at before any of them starts, so that bad input is told once.
+        asked = [resolve(settings(line)) for line in lines]
+        return seeds.train(lines, build(asked[0]).device)
+    checkpoint = peek(argv).checkpoint
+    path = None if checkpoint is None else state.find(checkpoint)
+    run = resumed(path, argv) if path else build(settings(argv))
     cfg = run.cfg
     if cfg.dry_run:
         print(json.dumps(as_dict(cfg), indent=1))

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ def summary(result: dict[str, Any]) -> str:
 def accuracy(errors: int, images: int, step: int, average: float) -> str:
     """The accuracy of the evaluated weights in words; `average` is the decay of their average, 0 if there is none."""
     return _share(errors, images, f"{'averaged ' if average else ''}weights of step {step}")
+
+
+def share_right(text: str) -> float | None:
+    """The first accuracy that `accuracy` put into the text, from its counts; None if there is none."""
+    found = re.search(r"\((\d+) of (\d+) wrong", text)
+    return 1 - int(found[1]) / int(found[2]) if found else None
 
 
 def _share(errors: int, images: int, *notes: str) -> str:

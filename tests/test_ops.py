@@ -62,6 +62,12 @@ def test_noise_is_normal_and_follows_torchs_seed(dtype):
     assert torch.equal(ops.normal_like(noise), noise)
 
 
+def test_noise_has_its_deviation_in_training_alone():
+    noise, x = ops.GaussianNoise(0.3), torch.full((100, 1000), 5.0)
+    torch.testing.assert_close(noise(x).std().item(), 0.3, atol=0.005, rtol=0)
+    assert noise.eval()(x) is x
+
+
 def test_weight_norm_puts_eps_inside_the_root():
     layer = ops.weight_norm(nn.Linear(2, 1), std=0.1, eps=0.5)
     layer.parametrizations.weight.original.data.copy_(torch.tensor([[1.0, 2.0]]))

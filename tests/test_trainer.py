@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,6 +122,35 @@ def test_a_finished_run_says_that_it_is(finished):
     assert "finished before, at step 40; go further with --steps" in done.stderr
 
 
+def test_several_seeds_in_one_call(data_dir, tmp_path):
+    flags = [*TOY, "--data_dir", data_dir, "--steps", 4]
+    done = trainer(*flags, "--seed", 5, 6, "--label_seed", 7, 8, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    configs = [json.loads(path.read_text())["settings"] for path in tmp_path.glob("train_dir/*/config.json")]
+    assert sorted((c["seed"], c["label_seed"]) for c in configs) == [(5, 7), (6, 8)]
+    right = [1 - int(m[1]) / int(m[2]) for m in re.finditer(r"\((\d+) of (\d+) wrong", done.stdout)]
+    assert f"test accuracy {50 * sum(right):.2f} ± {100 * np.std(right, ddof=1):.2f} % " in done.stdout
+    alone = trainer(*flags, "--seed", 6, "--label_seed", 8, "--train_dir", "alone", cwd=tmp_path)
+    assert alone.returncode == 0
+    together, = tmp_path.glob("train_dir/*_8_seed6-*")
+    ours, theirs = weights(together), weights(next((tmp_path / "alone").iterdir()))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_an_interrupt_stops_all_seeds_and_loses_nothing(data_dir, tmp_path):
+    command = [sys.executable, ROOT / "trainer.py", *TOY, "--data_dir", data_dir, "--steps", 100000, "--seed", 1, 2]
+    process = subprocess.Popen([str(word) for word in command], cwd=tmp_path, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    for _ in range(3000):
+        if any(metrics.stat().st_size for metrics in tmp_path.glob("train_dir/*/metrics.jsonl")):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert all(state.checkpoints(run) for run in (tmp_path / "train_dir").iterdir())
+
+
 def test_resume_drops_what_lies_past_the_checkpoint(finished, tmp_path, data_dir):
     done = trainer(*TOY, "--data_dir", data_dir, "--steps", 20, "--log_every", 5, cwd=tmp_path)
     assert done.returncode == 0
@@ -139,6 +169,8 @@ BAD = {
     "unknown flag": (["--lables", "8"], "Did you mean --labels"),
     "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
     "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
+    "seeds that do not pair": (["--seed", "1", "2", "--label_seed", "1", "2", "3"], "--seed 1 2: 2 values beside 3"),
+    "one of the seeds": (["--seed", "1", "x"], "--seed: not a whole number: 'x'"),
     "unknown term": (["--weight", "D/reel=1"], "D/supervised"),
     "weight of no number": (["--weight", "D/real=x"], "TERM=NUMBER"),
     "too many labels": (["--labels", "800"], "--labels 800"),

@@ -1,0 +1,82 @@
+"""Several seeds of one configuration in one call: each a run of its own, in a process of its own."""
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+from config import UserError
+from engine import report
+
+SCRIPT = Path(__file__).resolve().parent.parent / "trainer.py"
+
+
+def command_lines(argv: Sequence[str]) -> list[list[str]]:
+    """The command line of each run that `argv` asks for: one per value of --seed and --label_seed, which go in pairs
+    unless one of them has a single value. UserError if their numbers do not fit."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--seed", nargs="*", default=[])
+    parser.add_argument("--label_seed", "--label-seed", nargs="*", default=[])
+    given, rest = parser.parse_known_args(argv)
+    count = max(len(given.seed), len(given.label_seed))
+    if count < 2:
+        return [list(argv)]
+    lines = [list(rest) for _ in range(count)]
+    for flag, values in (("--seed", given.seed), ("--label_seed", given.label_seed)):
+        if len(values) not in (0, 1, count):
+            raise UserError(f"{flag} {' '.join(values)}: {len(values)} values beside {count} of the other seed; "
+                            "give both the same number, or one of them a single value")
+        for line, value in zip(lines, values * (count if len(values) == 1 else 1), strict=False):
+            line += [flag, value]
+    if any(word.startswith("--checkpoint") for word in rest):
+        raise UserError("--seed: several seeds are new runs; go on with each by its own --checkpoint")
+    return lines
+
+
+def train(lines: Sequence[Sequence[str]], device: torch.device) -> int:
+    """Train them all, as many at once as there are cores (on CUDA: one after the other), each on one thread; small
+    networks gain more from that than from threads. Prints each result and their mean; the exit status is 0 if every
+    run came to its end."""
+    at_once = 1 if device.type == "cuda" else _cores()
+    running: set[subprocess.Popen] = set()
+    stopped: list[int] = []
+
+    def stop(number: int, _) -> None:
+        stopped.append(number)
+        for process in running.copy():
+            process.send_signal(number)
+
+    def one(place: int) -> tuple[int, str]:
+        if stopped:
+            return 130, ""
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_POSITION": str(place % at_once)}
+        with subprocess.Popen([sys.executable, SCRIPT, *lines[place]], stdout=subprocess.PIPE, text=True,
+                              env=environment) as process:
+            running.add(process)
+            said = process.communicate()[0]
+            running.discard(process)
+        print(f"{' '.join(lines[place])}: {said.strip() or 'not finished'}", flush=True)
+        return process.returncode, said
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            results = list(pool.map(one, range(len(lines))))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    shares = [share for _, said in results if (share := report.share_right(said)) is not None]
+    if len(shares) > 1:
+        print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation of "
+              f"{len(shares)} runs)")
+    return max(status for status, _ in results)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
