@@ -78,6 +78,9 @@ class Config:
     """Weights of loss terms, e.g. D/real=0 G/feature_matching=2 (a term not named keeps weight 1)."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    data: Literal["auto", "device", "host", "disk"] = "auto"
+    """Where the training images lie: in the device's memory, in the host's, or in their file (auto: the first of these
+    whose free memory is twice what they need)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it); losses, averages and
     evaluation are always float32."""

@@ -18,8 +18,9 @@ from config import Config, UserError, as_dict, from_dict, guarded, parse
 from engine import loop, seeds, state
 from engine.run import Run, build, resolve
 
-MAY_CHANGE = {"steps", "epochs", "device", "data_dir", "log_every", "eval_every", "sample_every",
+MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "log_every", "eval_every", "sample_every",
               "save_every", "keep", "checkpoint", "dry_run"}  # on resume
+WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 
 
 def peek(argv: list[str]) -> argparse.Namespace:
@@ -92,7 +93,8 @@ def main(argv: list[str]) -> int:
     if run.state.step == cfg.steps:
         print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
-          f"{cfg.steps} steps in {cfg.precision} on {run.device}, folder {training.folder}", file=sys.stderr)
+          f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
+          f"folder {training.folder}", file=sys.stderr)
     finished = training.go()
     if not finished:
         print(f"stopped at step {run.state.step}; go on with: python trainer.py --checkpoint {training.folder}",

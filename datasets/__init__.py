@@ -4,6 +4,7 @@
     load("mnist", Path("datasets"))   # datasets/mnist/data.h5 -> Data; Digits needs no file
 """
 import glob
+import math
 import os
 import re
 from pathlib import Path
@@ -25,11 +26,12 @@ def path(name: str, data_dir: Path) -> Path:
     return Path(data_dir) / name.lower() / "data.h5"
 
 
-def load(name: str, data_dir: Path) -> Data:
-    """The data set of that name, in any case, checked; UserError if there is none or its file is not sound."""
+def load(name: str, data_dir: Path, budget: float = math.inf) -> Data:
+    """The data set of that name, in any case, checked; UserError if there is none or its file is not sound. Training
+    images of more than `budget` bytes stay in the file (`h5.read`)."""
     known = _resolve(name, data_dir)
     if isinstance(known, Path):
-        data = h5.read(known)
+        data = h5.read(known, budget)
         return data._replace(spec=_named(data.spec, known))
     if known.embedded:
         return h5.pack(known.build(), known.name, known.class_names, known.origin)
@@ -37,7 +39,7 @@ def load(name: str, data_dir: Path) -> Data:
     if not os.path.exists(where):  # unlike Path.exists, it takes a folder that cannot be entered
         raise UserError(f"{where}: {known.name} is not there; get it with\n"
                         f"python download.py --dataset {known.name} --data_dir {data_dir}")
-    data = h5.read(where)
+    data = h5.read(where, budget)
     if data.spec != known.spec:
         raise UserError(f"{where}: holds {tuple(data.spec)}, but {known.name} is {tuple(known.spec)}; "
                         "give a data set of your own a folder of another name")

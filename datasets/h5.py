@@ -6,6 +6,7 @@ Attributes: format (a number); name, class_names (JSON), source and digest (text
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ class Arrays(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set in memory."""
+    """A data set in memory; the training images of a large one are a numpy.memmap of its file."""
 
     spec: Spec
     arrays: Arrays
@@ -86,16 +87,25 @@ def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], sou
     return data
 
 
-def read(path: Path) -> Data:
-    """The data set in `path`, every value checked; UserError if the file is not whole and sound."""
+def read(path: Path, budget: float = math.inf) -> Data:
+    """The data set in `path`, every value checked; UserError if the file is not whole and sound. Training images of
+    more than `budget` bytes are left in the file and mapped into memory; the digest is then not checked."""
     with _opened(path) as file:
         spec, class_names = _header(file)
-        arrays = Arrays(*(file[part][()] for part in PARTS))
+        mapped = file["train/image"].nbytes > budget
+        first = _mapped(path, file["train/image"]) if mapped else file["train/image"][()]
+        arrays = Arrays(first, *(file[part][()] for part in PARTS[1:]))
         source, stored = _text(file, "source"), _text(file, "digest")
         _check_labels(arrays, spec.classes)
-        if digest(arrays) != stored:
+        if not mapped and digest(arrays) != stored:
             raise UserError("damaged: the digest of its arrays is not the one that was stored with them")
     return Data(spec, arrays, class_names, source, stored)
+
+
+def _mapped(path: Path, images: h5py.Dataset) -> np.memmap:
+    if images.id.get_offset() is None:
+        raise UserError(f"{images.name[1:]} is stored in chunks, so that it cannot be read row by row")
+    return np.memmap(path, images.dtype, "r", images.id.get_offset(), images.shape)
 
 
 def read_spec(path: Path) -> Spec:

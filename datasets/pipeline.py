@@ -1,8 +1,9 @@
 """From the arrays of a data set to batches on the device.
 
-The training images stay on the device as bytes. Of the labels only those of the labelled rows enter here: the others
-cannot reach a loss.
+The training images stay bytes (`Storage` says where). Of the labels only those of the labelled rows enter here: the
+others cannot reach a loss.
 """
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from ops import Pixels
 
 from .splits import Split
+from .storage import BLOCK, WINDOW, Storage
 from .stream import Stream
 
 LABELLED = 0  # number of the labelled images' stream; players' unlabelled streams count from 1
@@ -31,9 +33,12 @@ class Pipeline:
     """Batches of a data set as a function of (player, position)."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, split: Split, pixels: Pixels, batch_size: int, seed: int,
-                 device: torch.device):
-        # [N, C, H, W] as channels_last, in which convolutions are several times as fast on a CPU.
-        self.images = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+                 device: torch.device, place: str = "device"):
+        self.storage = Storage(images, place, device)
+        # Batches that are not on the device are fetched while the one before is trained on.
+        self.worker = None if place == "device" else ThreadPoolExecutor(1)
+        self.ahead: dict[tuple[str, int], tuple[tuple[int, int], Future]] = {}
+        self.windows: dict[tuple[str, int], int] = {}
         self.labels = torch.full((len(images),), -1, device=device)
         rows = torch.from_numpy(split.labelled).to(device)
         self.labels[rows] = torch.from_numpy(labels[split.labelled]).to(device)
@@ -42,11 +47,32 @@ class Pipeline:
 
     def take(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
         """`count` images [count, C, H, W] and labels [count] from the walk `number` through "labelled" or "pool"."""
+        if self.worker is None:
+            images, labels = self._gather(what, number, position, count)
+        else:
+            asked, future = self.ahead.pop((what, number), (None, None))
+            if asked != (position, count):
+                future = self.worker.submit(self._gather, what, number, position, count)
+            images, labels = future.result()
+            then = position + count, count
+            self.ahead[what, number] = then, self.worker.submit(self._gather, what, number, *then)
+        return self.pixels.from_bytes(images), labels
+
+    def _gather(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
         key = (what, number)
         if key not in self.streams:
-            self.streams[key] = Stream(getattr(self.split, what), self.seed, number)
-        rows = torch.from_numpy(self.streams[key].take(position, count)).to(self.device)
-        return self.pixels.from_bytes(self.images[rows]), self.labels[rows]
+            each = self.storage.images[0].nbytes
+            self.streams[key] = Stream(getattr(self.split, what), self.seed, number, WINDOW // each,
+                                       max(1, BLOCK // each))
+        stream = self.streams[key]
+        window, _ = stream.at(position)
+        if window != self.windows.get(key, window):
+            self.storage.forget(stream.rows_of(self.windows[key]))
+        if window != self.windows.get(key):
+            self.windows[key] = window
+            self.storage.read_ahead(stream.rows_of(window + 1))
+        rows = stream.take(position, count)
+        return self.storage.take(rows), self.labels[torch.from_numpy(rows).to(self.device)]
 
     def batch(self, player: int, position: int, z: Tensor | None, step: int) -> Batch:
         """The batch of that player's update number `position`."""

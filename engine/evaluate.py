@@ -90,7 +90,7 @@ def _device(asked: str, trained_on: str) -> torch.device:
 def _load(name: str, data_dir: Path, digest: str, shape: tuple[int, ...], classes: int) -> Data:
     """The data set, if it is the one of the checkpoint; UserError naming both if it is not."""
     try:
-        data = datasets.load(name, data_dir)
+        data = datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
     except UserError as error:
         raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
     where = f"{name} (--data_dir {data_dir})"

@@ -123,7 +123,7 @@ class Training:
     def _pictures(self, real: bool = False) -> None:
         step, nets = self.state.step, self.state.nets
         if real:
-            images = self.run.pipeline.images[torch.from_numpy(self.run.pipeline.split.pool[:figures.SAMPLES])]
+            images = self.run.pipeline.storage.take(self.run.pipeline.split.pool[:figures.SAMPLES])
             self.log.picture(step, "img/real", figures.grid(images))
         if "G" in nets:
             self.log.picture(step, "img/fake", figures.grid(figures.samples(nets["D"], nets["G"], self.cfg.seed,

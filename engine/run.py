@@ -84,7 +84,9 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     world.keep_freed_memory()
     cfg = dataclasses.replace(resolve(cfg), precision=world.precision(cfg.precision, device))
     recipe = recipes.find(cfg.recipe)
-    data = datasets.load(cfg.dataset, cfg.data_dir)
+    most = {"auto": world.image_budget(torch.device("cpu")), "disk": 0}.get(cfg.data, math.inf)
+    data = datasets.load(cfg.dataset, cfg.data_dir, most)
+    place = storage_place(cfg.data, data, device)
     if saved and saved["data"]["digest"] != data.digest:
         raise UserError(f"{datasets.path(cfg.dataset, cfg.data_dir)}: its images are not those of the checkpoint "
                         f"(digest {data.digest[:12]}, not {saved['data']['digest'][:12]}); fetch the same data again")
@@ -96,7 +98,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     world.seed_noise(cfg.seed, world.WEIGHTS)
     built = models.build(cfg, data.spec)
     nets = {name: built[name].to(device, memory_format=torch.channels_last) for name in recipe.nets}
-    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device)
+    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place)
     players = recipe.players(cfg)
     if saved is None:
         initialise(nets, pipeline, recipe.init_images(cfg), cfg)
@@ -105,6 +107,16 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
         state.load_state_dict(saved)
     return Run(cfg, recipe, players, term_weights(cfg, recipe), data, pipeline, state,
                len(split.pool) // cfg.batch_size, device)
+
+
+def storage_place(asked: str, data: Data, device: torch.device) -> str:
+    """Where the training images will lie, from --data and from how they were loaded."""
+    if isinstance(data.arrays.train_image, np.memmap):
+        return "disk"
+    if asked == "disk":
+        raise UserError(f"--data disk: {data.spec.name} has no file; leave the flag out")
+    fits = data.arrays.train_image.nbytes <= world.image_budget(device)
+    return asked if asked != "auto" else "device" if fits else "host"
 
 
 def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:

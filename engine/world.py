@@ -1,9 +1,11 @@
 """Where a run computes: device, noise as a function of position, and the versions of what it runs on."""
 import contextlib
 import ctypes
+import os
 import platform
 import re
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -44,6 +46,19 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def image_budget(where: torch.device) -> int:
+    """Bytes that images may take there: half of what is free, on the host within the limits of a container."""
+    if where.type == "cuda":
+        return torch.cuda.mem_get_info(where)[0] // 2
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2] if hasattr(os, "sysconf") else [4 << 30]
+    with contextlib.suppress(OSError, TypeError):  # Linux tells more
+        found = [1024 * int(re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())[1])]
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(max(limit - used, 0))
+    return min(found) // 2
 
 
 WEIGHTS, DATA_INIT, SAMPLES = 1000, 1001, 1002  # what draws noise beside the players, which count from 0

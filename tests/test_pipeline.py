@@ -1,9 +1,13 @@
 """From arrays to batches."""
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from datasets.pipeline import LABELLED, Pipeline
 from datasets.splits import Split
+from datasets.storage import Storage
 from datasets.stream import Stream
 from ops import Pixels
 
@@ -12,8 +16,8 @@ IMAGES, LABELS = RNG.randint(0, 256, (20, 5, 4, 3)).astype(np.uint8), np.arange(
 SPLIT = Split(np.array([0, 1, 2, 3]), np.array([19]), np.arange(19))
 
 
-def pipeline():
-    return Pipeline(IMAGES, LABELS, SPLIT, Pixels(127.5, 127.5), 4, 7, torch.device("cpu"))
+def pipeline(images=IMAGES, place="device"):
+    return Pipeline(images, LABELS, SPLIT, Pixels(127.5, 127.5), 4, 7, torch.device("cpu"), place)
 
 
 def test_pixels_and_labels_are_those_of_the_rows():
@@ -31,3 +35,35 @@ def test_validation_rows_and_hidden_labels_are_never_drawn():
     assert ours.labels.tolist() == [0, 1, 2, 3] + [-1] * 16
     drawn = {tuple(image.flatten().tolist()) for i in range(40) for image in ours.batch(0, i, None, i).x_unl}
     assert len(drawn) == 19
+
+
+def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.pipeline.WINDOW", 6 * IMAGES[0].nbytes)
+    monkeypatch.setattr("datasets.pipeline.BLOCK", 2 * IMAGES[0].nbytes)
+    (tmp_path / "images").write_bytes(b"a head of nine thousand bytes".ljust(9000) + IMAGES.tobytes())
+    mapped = np.memmap(tmp_path / "images", np.uint8, "r", 9000, IMAGES.shape)
+    places = [pipeline(), pipeline(place="host"), pipeline(mapped, "disk")]
+    for position in (0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 9):  # jumps, as a resume makes one
+        first, *others = [ours.batch(1, position, None, position) for ours in places]
+        for other in others:
+            assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True) if a is not None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident")
+def test_a_mapped_file_gives_its_memory_back(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3000, 64, 64, 3), dtype=np.uint8)
+    (tmp_path / "images").write_bytes(images.tobytes())
+    mapped = np.memmap(tmp_path / "images", np.uint8, "r", 0, images.shape)
+    storage, rows = Storage(mapped, "disk", torch.device("cpu")), np.arange(100, 2900)
+
+    def resident():
+        pages = [int(line.split()[1]) for line in Path("/proc/self/smaps").read_text().split(str(tmp_path))[1]
+                 .splitlines() if line.startswith("Rss:")]
+        return pages[0] * 1024
+
+    storage.read_ahead(rows)
+    assert torch.equal(storage.take(rows[::7]).permute(0, 2, 3, 1), torch.from_numpy(images[rows[::7]]))
+    assert resident() > 0.9 * images[rows[::7]].nbytes
+    storage.forget(rows)
+    assert resident() < 0.1 * images.nbytes
+    assert torch.equal(storage.take(rows[:9]).permute(0, 2, 3, 1), torch.from_numpy(images[rows[:9]]))

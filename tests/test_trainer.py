@@ -122,6 +122,16 @@ def test_a_finished_run_says_that_it_is(finished):
     assert "finished before, at step 40; go further with --steps" in done.stderr
 
 
+@pytest.mark.parametrize("place", ["host", "disk"])
+def test_the_place_of_the_images_changes_nothing(finished, data_dir, tmp_path, place):
+    done = trainer(*TOY, "--data_dir", data_dir, *LONG, "--data", place, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"host": "images in the host's memory", "disk": "images read from their file"}[place] in done.stderr
+    assert "images on the device" in finished[1].stderr
+    ours, theirs = weights(only_run(tmp_path)), weights(only_run(finished[0]))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
 def test_several_seeds_in_one_call(data_dir, tmp_path):
     flags = [*TOY, "--data_dir", data_dir, "--steps", 4]
     done = trainer(*flags, "--seed", 5, 6, "--label_seed", 7, 8, cwd=tmp_path)
@@ -171,6 +181,7 @@ BAD = {
     "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
     "seeds that do not pair": (["--seed", "1", "2", "--label_seed", "1", "2", "3"], "--seed 1 2: 2 values beside 3"),
     "one of the seeds": (["--seed", "1", "x"], "--seed: not a whole number: 'x'"),
+    "embedded set on disk": (["--dataset", "Digits", "--labels", "10", "--data", "disk"], "--data disk: Digits"),
     "unknown term": (["--weight", "D/reel=1"], "D/supervised"),
     "weight of no number": (["--weight", "D/real=x"], "TERM=NUMBER"),
     "too many labels": (["--labels", "800"], "--labels 800"),
