@@ -6,7 +6,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,16 @@ def wait(device: torch.device) -> None:
     """Until the device has done what it was asked to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def rate(step: Callable[[], Any], count: int, device: torch.device) -> float:
+    """Steps per second."""
+    wait(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    wait(device)
+    return count / (time.perf_counter() - start)
 
 
 @functools.cache

@@ -13,8 +13,7 @@ import copy
 import dataclasses
 import itertools
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -164,16 +163,6 @@ def separate_forwards() -> Iterator[None]:
         ops.judge = together
 
 
-def rate(step: Callable[[], Any], count: int, device: torch.device) -> float:
-    """Steps per second."""
-    common.wait(device)
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    common.wait(device)
-    return count / (time.perf_counter() - start)
-
-
 def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     """One row of the table."""
     plain = Plain(run, workers)
@@ -188,8 +177,8 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     counts = {}
     for step in (fast, slow):
         step()  # the first one pays for what is set up once
-        counts[step] = max(1, round(seconds / 2 / BLOCKS * rate(step, 2, run.device)))
-    rates = [(rate(fast, counts[fast], run.device), rate(slow, counts[slow], run.device)) for _ in range(BLOCKS)]
+        counts[step] = max(1, round(seconds / 2 / BLOCKS * common.rate(step, 2, run.device)))
+    rates = [tuple(common.rate(step, counts[step], run.device) for step in (fast, slow)) for _ in range(BLOCKS)]
     with FlopCounterMode(display=False) as counter:
         fast()
     fast_its, plain_its = (median(column) for column in zip(*rates, strict=True))

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-STEP = Path(__file__).parent.parent / "benchmarks" / "step.py"
+FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
-def step(*argv, cwd):
-    return subprocess.run([sys.executable, STEP, *argv], cwd=cwd, capture_output=True, text=True, check=False)
+def benchmark(name, *argv, cwd):
+    return subprocess.run([sys.executable, FOLDER / name, *argv], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("recipe", ["improved-gan", "ssgan"])
 def test_step_is_compared_with_a_plain_one(recipe, tmp_path):
-    done = step("--dataset", "digits", "--recipe", recipe, "--seconds", "0.2", "--output", "out.json", cwd=tmp_path)
+    done = benchmark("step.py", "--dataset", "digits", "--recipe", recipe, "--seconds", "0.2", "--output", "out.json",
+                     cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["ratio"] > 0
@@ -23,8 +24,19 @@ def test_step_is_compared_with_a_plain_one(recipe, tmp_path):
     assert {"plain_its", "fast_its", "device", "versions", "commit", "date"} <= found.keys()
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells what is resident")
+def test_a_file_is_walked_whole(tmp_path):
+    done = benchmark("large.py", "--gigabytes", "0.02", "--seconds", "0.1", "--folder", tmp_path, "--output",
+                     tmp_path / "out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["each_image_once"]
+    assert found["ratio"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
 def test_bad_names_end_in_two_lines(tmp_path):
-    done = step("--dataset", "digitz", cwd=tmp_path)
+    done = benchmark("step.py", "--dataset", "digitz", cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean Digits" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
