@@ -22,13 +22,13 @@ IMAGES = {"Digits": 1437, "MNIST": 60000, "Fashion": 60000, "SVHN": 73257, "CIFA
 
 
 @contextlib.contextmanager
-def synthetic(spec: Spec, cfg: Config, images: int = 0) -> Iterator[Run]:
-    """A run of those settings on random bytes of that shape: as many images as the data set of that name has, or
-    `images`."""
+def synthetic(spec: Spec, cfg: Config, images: int = 0, test: int = 100) -> Iterator[Run]:
+    """A run of those settings on random bytes of that shape: as many training images as the data set of that name has,
+    or `images`."""
     rng = np.random.default_rng(0)
     count = images or IMAGES[spec.name]
-    train, test = (rng.integers(0, 256, (n, *spec.shape), dtype=np.uint8) for n in (count, 10 * spec.classes))
-    arrays = h5.Arrays(train, np.arange(count) % spec.classes, test, np.arange(len(test)) % spec.classes)
+    train_image, test_image = (rng.integers(0, 256, (n, *spec.shape), dtype=np.uint8) for n in (count, test))
+    arrays = h5.Arrays(train_image, np.arange(count) % spec.classes, test_image, np.arange(test) % spec.classes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "random" / "data.h5"
         h5.write(path, arrays, "random", [str(k) for k in range(spec.classes)], "random bytes")

@@ -35,6 +35,16 @@ def test_a_file_is_walked_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
 
+def test_the_time_of_a_step_is_broken_down(tmp_path):
+    done = benchmark("breakdown.py", "--dataset", "digits", "--steps", "3", "--output", "out.json", "--picture",
+                     "out.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {row["what"]: row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
+    assert {"products", "noise", "weight norm", "optimisers", "test accuracy", "checkpoints"} <= rows.keys()
+    assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
+    assert (tmp_path / "out.png").stat().st_size > 1000
+
+
 def test_bad_names_end_in_two_lines(tmp_path):
     done = benchmark("step.py", "--dataset", "digitz", cwd=tmp_path)
     assert done.returncode == 2

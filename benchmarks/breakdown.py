@@ -1,0 +1,143 @@
+"""Where the time of training goes: inside a step, and between steps at the default intervals.
+
+    python benchmarks/breakdown.py --dataset MNIST --recipe improved-gan --output FILE.json --picture FILE.png
+"""
+import dataclasses
+import re
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import recipes
+from benchmarks import common
+from config import UserError, guarded, nearest, parse
+from datasets import DATASETS
+from engine import loop
+from engine.run import Run
+from engine.step import train_step
+
+# What an operator's name begins with decides; the first that fits counts.
+KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv",
+         "noise": r"aten::(random_|normal_|uniform_|randn|rand)|quantiles$", "weight norm": r"aten::_weight_norm",
+         "optimisers": r"aten::_fused_adam|Optimizer", "average": r"aten::lerp|aten::_foreach_lerp",
+         "batches": r"aten::index|batch$", "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
+         "batch norm": r"aten::.*(batch|instance)_norm", "other operators": r"aten::"}
+OUTSIDE = "Python, autograd and waiting"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is looked at."""
+
+    dataset: str = "MNIST"
+    """Data set whose shape and number of images are used."""
+    recipe: str = "improved-gan"
+    """Recipe."""
+    precision: str = "auto"
+    """float32, bfloat16 or auto."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    steps: int = 30
+    """Steps that are looked at."""
+    output: str = ""
+    """JSON file for the table, with the device and the versions."""
+    picture: str = ""
+    """PNG file for a picture of the table."""
+
+
+def inside(run: Run, steps: int) -> dict[str, float]:
+    """Milliseconds of a step by kind of operator: on a CPU the time of the calling thread in the operator itself, on a
+    GPU that of its kernels; what the step's whole time leaves is the last entry."""
+    step = stepper(run)
+    common.rate(step, 5, run.device)
+    cuda = run.device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
+        common.rate(step, steps, run.device)
+    found: dict[str, float] = defaultdict(float)
+    for event in profiler.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if re.match(names, event.key)), None)
+        if kind:
+            found[kind] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / steps / 1000
+    # The profiler slows small operators down, so the shares are scaled to the step without it.
+    whole = 1000 / common.rate(step, steps, run.device)
+    found[OUTSIDE] = max(0.0, whole - sum(found.values()))
+    return {kind: value * whole / sum(found.values()) for kind, value in found.items()}
+
+
+def stepper(run: Run) -> Callable[[], Any]:
+    return lambda: train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)
+
+
+def between(run: Run) -> dict[str, float]:
+    """Milliseconds a step of what the loop does now and then, at the default intervals."""
+    with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
+        training = loop.start(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
+        step = stepper(run)
+        jobs = {"losses to the log": (training._flush, (bar,), run.cfg.log_every),
+                "test accuracy": (training._accuracies, (bar,), run.cfg.eval_every),
+                "samples": (training._pictures, (), getattr(run.cfg, "sample_every", 0)),
+                "checkpoints": (training._save, (), run.cfg.save_every)}
+        found = {}
+        for name, (job, arguments, interval) in jobs.items():
+            if not interval:
+                continue
+            times = []
+            for _ in range(3):
+                training.waiting = [step() for _ in range(3)]
+                common.wait(run.device)
+                start = time.perf_counter()
+                job(*arguments)
+                common.wait(run.device)
+                times.append(time.perf_counter() - start)
+            found[name] = 1000 * min(times) / interval
+        training.log.close()
+    return found
+
+
+def draw(path: str, table: dict[str, float], title: str) -> None:
+    """A bar for each entry."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = sorted(table, key=table.get)
+    figure, axes = pyplot.subplots(figsize=(8, 0.35 * len(names) + 1), layout="constrained")
+    bars = axes.barh(names, [table[name] for name in names])
+    total = sum(table.values())
+    axes.bar_label(bars, [f" {table[name]:.2f} ms, {table[name] / total:.1%}" for name in names])
+    axes.set(xlabel="milliseconds a step", xlim=(0, 1.35 * max(table.values())))
+    axes.set_title(title, fontsize=10)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise UserError(f"--picture {path}: cannot be written ({error.strerror})") from None
+
+
+def main(argv: list[str]) -> None:
+    options = parse(Options, argv, "breakdown.py", __doc__)
+    spec = DATASETS[nearest(options.dataset, DATASETS, "--dataset")].spec
+    cfg = recipes.defaults(recipes.find(options.recipe), spec)
+    cfg = dataclasses.replace(cfg, precision=options.precision, device=options.device)
+    with common.synthetic(spec, cfg, test=10000) as run:
+        table = inside(run, options.steps)
+        table |= between(run)
+    rows = common.Table(("what", "ms_per_step", "share"))
+    for name, value in sorted(table.items(), key=lambda item: -item[1]):
+        rows.add({"what": name, "ms_per_step": value, "share": value / sum(table.values())})
+    rows.write(options.output, options.device)
+    if options.picture:
+        facts = common.machine(options.device)
+        draw(options.picture, table, f"{cfg.recipe} on {spec.name}, {run.cfg.precision}, {facts['device']}")
+
+
+if __name__ == "__main__":
+    guarded(main)
