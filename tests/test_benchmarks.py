@@ -45,6 +45,15 @@ def test_the_time_of_a_step_is_broken_down(tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 1000
 
 
+def test_what_grows_is_measured(tmp_path):
+    done = benchmark("scaling.py", "--most", "16", "--seconds", "0.1", "--vary", "batch_size", "image_size", "--output",
+                     "out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["varied"], row["value"]) for row in rows] == [("batch_size", 10), ("image_size", 16)]
+    assert all(row["steps_per_second"] > 0 for row in rows)
+
+
 def test_bad_names_end_in_two_lines(tmp_path):
     done = benchmark("step.py", "--dataset", "digitz", cwd=tmp_path)
     assert done.returncode == 2
