@@ -23,14 +23,18 @@ class Verdict(NamedTuple):
     features: Tensor  # [B, F] what feature matching compares
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, or in float32 if products were rounded to bfloat16."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def verdict(logits: Tensor, features: Tensor, classes: int) -> Verdict:
     """Read K logits (implicit head: the fake logit is 0) or K+1 logits (explicit head: the last one is the fake
     logit) as a Verdict, in float32 whatever the network computed in. With K = 0 one logit says "real".
 
     real = logsumexp(classes) - fake, because softmax over K+1 gives p(real) = sigmoid of that difference
     (Salimans et al. 2016, section 5)."""
-    if logits.dtype == torch.bfloat16:
-        logits, features = logits.float(), features.float()
+    logits, features = at_least_float32(logits), at_least_float32(features)
     if classes == 0:
         return Verdict(logits[:, :0], logits[:, 0], features)
     real = torch.logsumexp(logits[:, :classes], dim=1)

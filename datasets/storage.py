@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PLACES = ("device", "host", "disk")
 WINDOW = 256 << 20  # bytes of images among which the order is a full shuffle, and which are read ahead
 BLOCK = 2 << 20  # bytes of consecutive images that are read together
 

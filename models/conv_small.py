@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config import Spec, UserError
-from ops import Pixels, ShiftBatchNorm, Verdict, verdict, weight_norm
+from ops import Pixels, ShiftBatchNorm, Verdict, at_least_float32, verdict, weight_norm
 
 N_Z = 100
 
@@ -58,7 +58,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         maps = functional.relu(self.norm(self.dense(z))).unflatten(1, self.start)
-        return torch.tanh(self.out(self.up(maps)).float())
+        return torch.tanh(at_least_float32(self.out(self.up(maps))))
 
 
 def _deconv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:

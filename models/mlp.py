@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config import Spec
-from ops import GaussianNoise, Pixels, ShiftBatchNorm, Verdict, verdict, weight_norm
+from ops import GaussianNoise, Pixels, ShiftBatchNorm, Verdict, at_least_float32, verdict, weight_norm
 
 N_Z = 100
 
@@ -67,7 +67,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         for layer, norm in zip(self.hidden, self.norms, strict=True):
             z = functional.softplus(norm(layer(z)))
-        return torch.sigmoid(self.out(z).float()).unflatten(1, self.shape)
+        return torch.sigmoid(at_least_float32(self.out(z))).unflatten(1, self.shape)
 
 
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config import Spec, UserError
-from ops import Pixels, SameConv2d, Verdict, verdict
+from ops import Pixels, SameConv2d, Verdict, at_least_float32, verdict
 
 WIDTHS = (32, 64, 128, 256, 256, 512, 512, 512)
 
@@ -104,7 +104,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         maps = functional.leaky_relu(self.dense(z), 0.2)[:, :, None, None]
-        image = torch.tanh(self.out(self.up(maps)).float())
+        image = torch.tanh(at_least_float32(self.out(self.up(maps))))
         if image.shape[-2:] == self.size:
             return image
         return functional.interpolate(image, self.size, mode="bilinear", align_corners=False)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import datasets
+import ops
 import recipes
 from config import UserError
 from datasets import h5
@@ -55,6 +56,46 @@ def test_terms_are_the_declared_ones_and_finite(recipe, model, build):
         terms = player.loss(run.state.nets, run.pipeline.batch(number, 0, z, 0))
         assert tuple(terms) == player.terms
         assert all(term.dim() == 0 and term.isfinite() for term in terms.values())
+
+
+def losses_and_gradients(run, number, batch):
+    player = run.players[number]
+    terms = player.loss(run.state.nets, batch)
+    return terms, torch.autograd.grad(sum(terms.values()), run.state.moves[player.name])
+
+
+@every_case
+def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build, monkeypatch):
+    if model == "ssgan":
+        pytest.skip("images that are normalised together are not judged alone")
+    run = build(recipe, TOY[model], model=model)
+    for net in run.state.nets.values():
+        for module in net.double().modules():
+            if isinstance(module, ops.GaussianNoise):
+                module.sigma = 0.0
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    for number in range(len(run.players)):
+        z = run.state.nets["G"].prior(8, "cpu").double() if "G" in run.state.nets else None
+        batch = run.pipeline.batch(number, 0, z, 0)
+        batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double())
+        together = losses_and_gradients(run, number, batch)
+        with monkeypatch.context() as patch:
+            patch.setattr(ops, "judge", lambda D, real, fake: [D(x) for x in (*real, fake)])
+            torch.testing.assert_close(together, losses_and_gradients(run, number, batch), rtol=1e-9, atol=1e-12)
+
+
+@every_case
+def test_bfloat16_is_float32_but_for_its_rounding(recipe, model, build):
+    run = build(recipe, TOY[model], model=model)
+    for number, player in enumerate(run.players):
+        z = run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None
+        batch, found = run.pipeline.batch(number, 0, z, 0), []
+        for rounded in (False, True):
+            torch.manual_seed(0)
+            with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+                found.append(torch.stack(list(player.loss(run.state.nets, batch).values())))
+        torch.testing.assert_close(*found, rtol=0.03, atol=0.03)
 
 
 @every_case
