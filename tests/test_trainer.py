@@ -132,7 +132,8 @@ def test_the_place_of_the_images_changes_nothing(finished, data_dir, tmp_path, p
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def test_several_seeds_in_one_call(data_dir, tmp_path):
+def test_several_seeds_in_one_call(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as each of several has; other numbers of threads round otherwise
     flags = [*TOY, "--data_dir", data_dir, "--steps", 4]
     done = trainer(*flags, "--seed", 5, 6, "--label_seed", 7, 8, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
