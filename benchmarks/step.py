@@ -184,8 +184,8 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     fast_its, plain_its = (median(column) for column in zip(*rates, strict=True))
     images = run.cfg.batch_size * sum(player.times for player in run.players)
     tflops, peak = counter.get_total_flops() * fast_its / 1e12, common.peak(run.device, run.cfg.precision)
-    return {"recipe": run.cfg.recipe, "dataset": run.cfg.dataset, "model": run.cfg.model,
-            "precision": run.cfg.precision, "batch_size": run.cfg.batch_size,
+    return {"recipe": run.cfg.recipe, "model": run.cfg.model, "precision": run.cfg.precision,
+            "batch_size": run.cfg.batch_size,
             "plain_its": plain_its, "fast_its": fast_its, "ratio": median(f / p for f, p in rates),
             "unlabelled_images_per_second": images * fast_its, "gflop_per_step": counter.get_total_flops() / 1e9,
             "tflops": tflops, "peak_tflops": peak, "share_of_peak": tflops / peak}
@@ -200,7 +200,7 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
         cfg: Config = recipes.defaults(recipe, DATASETS[name].spec)
         cfg = dataclasses.replace(cfg, precision=precision, device=options.device)
         with common.synthetic(DATASETS[name].spec, cfg) as run:
-            yield measure(run, options.seconds, options.workers)
+            yield measure(run, options.seconds, options.workers) | {"dataset": name}
 
 
 def main(argv: list[str]) -> None:
