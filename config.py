@@ -161,6 +161,14 @@ def nearest(name: str, known: Iterable[str], what: str) -> str:
     raise UserError(f"{what}: there is no {name!r}; {hint}Known: {', '.join(known)}")
 
 
+def flags(argv: Sequence[str]) -> list[str]:
+    """Names of the flags given, with `_`; UserError for one given twice."""
+    names = [word.partition("=")[0].replace("-", "_").lstrip("_") for word in argv if word.startswith("--")]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--{twice[0]}: given twice; several values go behind one flag")
+    return names
+
+
 def parse(record: type[Record], argv: Sequence[str], prog: str, description: str,
           default: Record | None = None, foreign: Mapping[str, str] | None = None) -> Record:
     """Command line to record, by tyro; flags take `_` and `-`. Exits with 0 after --help. `foreign` are flags that
@@ -168,11 +176,8 @@ def parse(record: type[Record], argv: Sequence[str], prog: str, description: str
 
     Tyro frames its messages in a box; a user gets them in at most two lines, as UserError.
     """
-    flags = [word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")]
-    if twice := [flag for flag in flags if flags.count(flag) > 1]:
-        raise UserError(f"--{twice[0].lstrip('_')}: given twice; several values go behind one flag")
-    for flag in flags:
-        if (name := flag.lstrip("_")) in (foreign or {}):
+    for name in flags(argv):
+        if name in (foreign or {}):
             raise UserError(f"--{name}: {foreign[name]}")
     framed = io.StringIO()
     try:

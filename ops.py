@@ -64,21 +64,20 @@ def _quantiles(count: int) -> Tensor:
     return (z / z.square().mean().sqrt()).float()
 
 
-QUANTILES = {torch.float32: _quantiles(1 << 16)}
-QUANTILES[torch.bfloat16] = QUANTILES[torch.float32].bfloat16()
+QUANTILES = {torch.float32: _quantiles(1 << 16).numpy(),
+             torch.bfloat16: _quantiles(1 << 16).bfloat16().view(torch.int16).numpy()}  # numpy has no bfloat16
 
 
 def normal_like(x: Tensor) -> Tensor:
     """N(0, 1) of the shape and type of `x`, drawn from torch's generator of that device.
 
     On a CPU torch's own normal numbers take longer than the activations that they are added to. There, 16 random bits
-    choose one of the 65,536 quantiles, a third of the time (benchmarks/README.md); |z| reaches 4.3."""
+    choose one of the 65,536 quantiles, a third of the time (figure/result/LOG.md); |z| reaches 4.3."""
     table = QUANTILES.get(x.dtype)
     if table is None or x.device.type != "cpu":
         return torch.randn_like(x)
     bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-1 << 63, None).numpy().view(np.uint16)
-    words = table.view(torch.int16 if x.dtype == torch.bfloat16 else torch.int32).numpy()  # numpy has no bfloat16
-    return torch.from_numpy(words.take(bits[:x.numel()])).view(x.dtype).view(x.shape)
+    return torch.from_numpy(table.take(bits[:x.numel()])).view(x.dtype).view(x.shape)
 
 
 class GaussianNoise(nn.Module):

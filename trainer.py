@@ -38,12 +38,13 @@ def settings(argv: list[str]) -> Config:
     first = peek(argv)
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    return parse(recipe.settings, argv, "trainer.py", description(), default, foreign(recipe))
+    return over(default, recipe, argv)
 
 
-def description() -> str:
-    """What --help says before the flags."""
-    return f"{__doc__}\nRecipes: {', '.join(recipes.RECIPES)}. Models: {', '.join(models.MODELS)}."
+def over(default: Config, recipe: recipes.Recipe, argv: list[str]) -> Config:
+    """The command line over those settings of the recipe."""
+    description = f"{__doc__}\nRecipes: {', '.join(recipes.RECIPES)}. Models: {', '.join(models.MODELS)}."
+    return parse(recipe.settings, argv, "trainer.py", description, default, foreign(recipe))
 
 
 def foreign(recipe: recipes.Recipe) -> dict[str, str]:
@@ -59,9 +60,9 @@ def resumed(path: Path, argv: list[str]) -> Run:
     if [path] != state.checkpoints(path.parent)[-1:]:
         raise UserError(f"--checkpoint {path}: not the newest model-<step>.pt of its folder; name the folder to go on")
     with state.fitting(path, "settings"):
-        before = from_dict(recipes.find(saved["settings"]["recipe"]).settings, saved["settings"])
-    recipe = recipes.find(before.recipe)
-    cfg = parse(type(before), argv, "trainer.py", description(), before, foreign(recipe))
+        recipe = recipes.find(saved["settings"]["recipe"])
+        before = from_dict(recipe.settings, saved["settings"])
+    cfg = over(before, recipe, argv)
     if cfg.recipe == before.recipe:
         cfg = resolve(cfg)
     if cfg.precision == "auto":

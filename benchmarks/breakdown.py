@@ -8,9 +8,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
@@ -23,13 +21,12 @@ from config import UserError, guarded, nearest, parse
 from datasets import DATASETS
 from engine import loop
 from engine.run import Run
-from engine.step import train_step
 
 # What an operator's name begins with decides; the first that fits counts.
 KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv",
-         "noise": r"aten::(random_|normal_|uniform_|randn|rand)|quantiles$", "weight norm": r"aten::_weight_norm",
+         "noise": r"aten::(random_|normal_|uniform_|randn|rand)", "weight norm": r"aten::_weight_norm",
          "optimisers": r"aten::_fused_adam|Optimizer", "average": r"aten::lerp|aten::_foreach_lerp",
-         "batches": r"aten::index|batch$", "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
+         "batches": r"aten::index", "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
          "batch norm": r"aten::.*(batch|instance)_norm", "other operators": r"aten::"}
 OUTSIDE = "Python, autograd and waiting"
 
@@ -57,7 +54,7 @@ class Options:
 def inside(run: Run, steps: int) -> dict[str, float]:
     """Milliseconds of a step by kind of operator: on a CPU the time of the calling thread in the operator itself, on a
     GPU that of its kernels; what the step's whole time leaves is the last entry."""
-    step = stepper(run)
+    step = common.stepper(run)
     common.rate(step, 5, run.device)
     cuda = run.device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
@@ -73,15 +70,11 @@ def inside(run: Run, steps: int) -> dict[str, float]:
     return {kind: value * whole / sum(found.values()) for kind, value in found.items()}
 
 
-def stepper(run: Run) -> Callable[[], Any]:
-    return lambda: train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)
-
-
 def between(run: Run) -> dict[str, float]:
     """Milliseconds a step of what the loop does now and then, at the default intervals."""
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         training = loop.start(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
-        step = stepper(run)
+        step = common.stepper(run)
         jobs = {"losses to the log": (training._flush, (bar,), run.cfg.log_every),
                 "test accuracy": (training._accuracies, (bar,), run.cfg.eval_every),
                 "samples": (training._pictures, (), getattr(run.cfg, "sample_every", 0)),

@@ -7,6 +7,7 @@ whole epoch of the file and checks that every image came exactly once; then trai
 and on a gigabyte of random images in memory.
 """
 import dataclasses
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ from benchmarks import common
 from config import Config, Spec, UserError, guarded, parse
 from datasets import h5
 from engine.run import Run, build
-from engine.step import train_step
 
 SHAPE, CLASSES, TEST = (64, 64, 3), 10, 100
 SLICE = 5000  # images written at once
@@ -65,7 +65,7 @@ def write(path: Path, images: int) -> None:
                 some.reshape(len(some), -1)[:, :8] = np.arange(start, start + len(some)).view(np.uint8).reshape(-1, 8)
                 array[start:start + len(some)] = some
         file.attrs["format"] = h5.FORMAT
-        for name, text in (("name", path.parent.name), ("class_names", str(list("0123456789")).replace("'", '"')),
+        for name, text in (("name", path.parent.name), ("class_names", json.dumps(list("0123456789"))),
                            ("source", "random bytes"), ("digest", "not computed")):
             file.attrs[name] = np.bytes_(text.encode())
 
@@ -77,8 +77,7 @@ def resident() -> int:
 
 def steps(run: Run, count: int) -> float:
     """Training steps per second."""
-    return common.rate(lambda: train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision), count,
-                       run.device)
+    return common.rate(common.stepper(run), count, run.device)
 
 
 def epoch(run: Run) -> Iterator[np.ndarray]:
@@ -94,9 +93,9 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
     count = int(options.gigabytes * 1e9 / np.prod(SHAPE)) // 100 * 100
     path = folder / "large" / "data.h5"
     write(path, count)
-    cfg: Config = recipes.defaults(recipes.find(options.recipe), Spec("large", SHAPE, CLASSES))
-    cfg = dataclasses.replace(cfg, model=options.model, data_dir=folder, device=options.device)
     spec = Spec("large", SHAPE, CLASSES)
+    cfg: Config = recipes.defaults(recipes.find(options.recipe), spec)
+    cfg = dataclasses.replace(cfg, model=options.model, data_dir=folder, device=options.device)
     with common.synthetic(spec, cfg, images=1000) as small:
         steps(small, 3)
         own = resident()  # of the process with its libraries and networks

@@ -18,7 +18,6 @@ import recipes
 from benchmarks import common
 from config import Config, Spec, guarded, nearest, parse
 from datasets import DATASETS
-from engine.step import train_step
 
 TRAINER = Path(__file__).resolve().parent.parent / "trainer.py"
 
@@ -43,9 +42,7 @@ def steps_per_second(spec: Spec, options: Options, images: int = 0, recipe: str 
     """Of that recipe with its settings for `spec`, but for the changes."""
     cfg: Config = recipes.defaults(recipes.find(recipe), spec)
     with common.synthetic(spec, dataclasses.replace(cfg, device=options.device, **changes), images) as run:
-        def step() -> None:
-            train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)
-
+        step = common.stepper(run)
         once = common.rate(step, 3, run.device)
         return common.rate(step, max(3, round(options.seconds * once)), run.device)
 

@@ -37,7 +37,6 @@ from config import Config, UserError, guarded, nearest, parse
 from datasets import DATASETS
 from datasets.pipeline import Batch
 from engine.run import Run
-from engine.step import train_step
 
 BLOCKS = 7  # of each step, by turns; the median counts
 
@@ -165,10 +164,7 @@ def separate_forwards() -> Iterator[None]:
 
 def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     """One row of the table."""
-    plain = Plain(run, workers)
-
-    def fast() -> None:
-        train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)
+    fast, plain = common.stepper(run), Plain(run, workers)
 
     def slow() -> None:
         with separate_forwards():

@@ -43,7 +43,7 @@ class Pipeline:
         rows = torch.from_numpy(split.labelled).to(device)
         self.labels[rows] = torch.from_numpy(labels[split.labelled]).to(device)
         self.split, self.pixels, self.batch_size, self.seed, self.device = split, pixels, batch_size, seed, device
-        self.streams: dict[tuple[int, int], Stream] = {}
+        self.streams: dict[tuple[str, int], Stream] = {}
 
     def take(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
         """`count` images [count, C, H, W] and labels [count] from the walk `number` through "labelled" or "pool"."""
@@ -65,12 +65,12 @@ class Pipeline:
             self.streams[key] = Stream(getattr(self.split, what), self.seed, number, WINDOW // each,
                                        max(1, BLOCK // each))
         stream = self.streams[key]
-        window, _ = stream.at(position)
-        if window != self.windows.get(key, window):
-            self.storage.forget(stream.rows_of(self.windows[key]))
-        if window != self.windows.get(key):
-            self.windows[key] = window
+        window, before = stream.at(position)[0], self.windows.get(key)
+        if self.storage.place == "disk" and window != before:
+            if before is not None:
+                self.storage.forget(stream.rows_of(before))
             self.storage.read_ahead(stream.rows_of(window + 1))
+            self.windows[key] = window
         rows = stream.take(position, count)
         return self.storage.take(rows), self.labels[torch.from_numpy(rows).to(self.device)]
 

@@ -42,7 +42,7 @@ class Storage:
         self._advise(rows, mmap.MADV_DONTNEED)
 
     def _advise(self, rows: np.ndarray, advice: int) -> None:
-        if self.place != "disk" or not hasattr(mmap.mmap, "madvise"):
+        if not hasattr(mmap.mmap, "madvise"):
             return
         for start, length in self._pages(rows):
             self.images.base.madvise(advice, start, length)

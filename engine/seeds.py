@@ -11,7 +11,7 @@ from statistics import mean, stdev
 
 import torch
 
-from config import UserError
+from config import UserError, flags
 from engine import report
 
 SCRIPT = Path(__file__).resolve().parent.parent / "trainer.py"
@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "trainer.py"
 def command_lines(argv: Sequence[str]) -> list[list[str]]:
     """The command line of each run that `argv` asks for: one per value of --seed and --label_seed, which go in pairs
     unless one of them has a single value. UserError if their numbers do not fit."""
+    names = flags(argv)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--seed", nargs="*", default=[])
     parser.add_argument("--label_seed", "--label-seed", nargs="*", default=[])
@@ -32,9 +33,10 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
         if len(values) not in (0, 1, count):
             raise UserError(f"{flag} {' '.join(values)}: {len(values)} values beside {count} of the other seed; "
                             "give both the same number, or one of them a single value")
-        for line, value in zip(lines, values * (count if len(values) == 1 else 1), strict=False):
-            line += [flag, value]
-    if any(word.startswith("--checkpoint") for word in rest):
+        if values:
+            for line, value in zip(lines, values * (count // len(values)), strict=True):
+                line += [flag, value]
+    if "checkpoint" in names:
         raise UserError("--seed: several seeds are new runs; go on with each by its own --checkpoint")
     return lines
 

@@ -190,6 +190,7 @@ BAD = {
     "batch over the pool": (["--batch_size", "81"], "--batch_size 81"),
     "negative": (["--epochs", "-5"], "--epochs -5"),
     "a flag twice": (["--labels", "12"], "--labels: given twice"),
+    "several seeds twice": (["--seed", "3", "--seed", "1", "2"], "--seed: given twice"),
     "a term twice": (["--weight", "D/real=0", "D/real=1"], "--weight D/real=1"),
     "batch of one": (["--batch_size", "1"], "--batch_size"),
     "empty checkpoint": (["--checkpoint", ""], "--checkpoint"),
