@@ -196,6 +196,15 @@ def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     return [Verdict(*part) for part in parts] + apart
 
 
+def features(D: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """D's features of generated images, with their gradient, and of real ones, without: [B, F] each. The weight norm
+    is computed once for both calls, and D's running averages stay."""
+    with statistics_kept(D), parametrize.cached():
+        with torch.no_grad():
+            target = D(real).features
+        return D(fake).features, target
+
+
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """(before, after) of TensorFlow's SAME padding along one axis: the odd pixel goes behind."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)

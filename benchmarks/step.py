@@ -5,8 +5,10 @@
 
 The plain step is what public PyTorch ports do: a DataLoader with per-image transforms, a forward pass of its own for
 labelled, unlabelled and generated images, float32, the library's weight_norm and Adam, an average in a Python loop,
-`.item()` on every loss. Both steps compute the same losses of the same nets, by turns, so that what else the machine
-does falls on both. The images are random bytes of the data set's shape and number.
+`loss.backward()` into every net whichever is updated, `.item()` on every loss. (So ImprovedGAN.py of
+github.com/Sleepychord/ImprovedGAN-pytorch and its descendants: trainG differentiates D of generated and of real images,
+and throws D's gradients away.) Both steps compute the same losses of the same nets, by turns, so that what else the
+machine does falls on both. The images are random bytes of the data set's shape and number.
 """
 import contextlib
 import copy
@@ -138,9 +140,10 @@ class Plain:
                 batch = Batch(x_lab.to(device), y_lab.to(device), x_unl.to(device), z, torch.zeros((), device=device))
                 terms = player.loss(self.nets, batch)
                 total = sum(terms.values())
+                for _, optimiser in self.optimisers.values():
+                    optimiser.zero_grad()
+                total.backward()
                 mine, optimiser = self.optimisers[player.name]
-                optimiser.zero_grad()
-                total.backward(inputs=mine)
                 if player.clip:
                     torch.nn.utils.clip_grad_norm_(mine, player.clip)
                 optimiser.step()
@@ -154,12 +157,15 @@ class Plain:
 
 @contextlib.contextmanager
 def separate_forwards() -> Iterator[None]:
-    """Inside, a discriminator judges labelled, unlabelled and generated images in calls of their own."""
-    together, ops.judge = ops.judge, lambda D, real, fake: [D(x) for x in (*real, fake)]
+    """Inside, a discriminator sees labelled, unlabelled and generated images in calls of their own, all with their
+    gradients and with weights normalised anew."""
+    kept = ops.judge, ops.features
+    ops.judge = lambda D, real, fake: [D(x) for x in (*real, fake)]
+    ops.features = lambda D, fake, real: (D(fake).features, D(real).features)
     try:
         yield
     finally:
-        ops.judge = together
+        ops.judge, ops.features = kept
 
 
 def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:

@@ -17,9 +17,6 @@ Where this differs from the code, and why:
 """
 from functools import partial
 
-import torch
-from torch.nn.utils import parametrize
-
 import losses
 import ops
 from config import GanConfig, Spec
@@ -57,10 +54,7 @@ def discriminator(nets, b):
 
 def generator(nets, b, norm):
     D, G = nets["D"], nets["G"]
-    with ops.statistics_kept(D), parametrize.cached():  # one weight norm for both calls of D
-        with torch.no_grad():
-            real = D(b.x_unl).features
-        fake = D(G(b.z)).features
+    fake, real = ops.features(D, G(b.z), b.x_unl)
     return {"feature_matching": losses.feature_matching(fake, real, norm)}
 
 
