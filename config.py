@@ -72,6 +72,10 @@ class Config:
     """Learning rate of the discriminator, which is the classifier."""
     decay_from: Share = 1.0
     """Share of the training after which the learning rates fall linearly to 0 (1: never)."""
+    flip: bool = False
+    """Mirror every other real image left to right, at random."""
+    shift: CountOrNone = 0
+    """Move real images by up to so many pixels along each axis, at random."""
     average: Annotated[float, Within(0, 0.9999999)] = 0.9999
     """Decay per step of the averaged weights that are evaluated (0: evaluate the raw weights)."""
     weight: tuple[str, ...] = ()
@@ -84,6 +88,12 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it); losses, averages and
     evaluation are always float32."""
+    threads: CountOrNone = 0
+    """Threads of a CPU (0: as many as the networks keep busy). The results of another number differ in rounding."""
+    graph: bool = True
+    """On CUDA, replay each player's update as one graph of kernels."""
+    compile: bool = False
+    """Compile the losses with torch.compile: minutes at the start, the results differ in rounding."""
     log_every: Count = 50
     """Steps between lines of metrics.jsonl and points of the loss curves."""
     eval_every: CountOrNone = 0

@@ -18,7 +18,7 @@ from config import Config, UserError, as_dict, from_dict, guarded, parse
 from engine import loop, seeds, state
 from engine.run import Run, build, resolve
 
-MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "log_every", "eval_every", "sample_every",
+MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_every", "eval_every", "sample_every",
               "save_every", "keep", "checkpoint", "dry_run"}  # on resume
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 

@@ -54,7 +54,7 @@ class Options:
 def inside(run: Run, steps: int) -> dict[str, float]:
     """Milliseconds of a step by kind of operator: on a CPU the time of the calling thread in the operator itself, on a
     GPU that of its kernels; what the step's whole time leaves is the last entry."""
-    step = common.stepper(run)
+    step = run.step
     common.rate(step, 5, run.device)
     cuda = run.device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
@@ -74,7 +74,7 @@ def between(run: Run) -> dict[str, float]:
     """Milliseconds a step of what the loop does now and then, at the default intervals."""
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         training = loop.start(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
-        step = common.stepper(run)
+        step = run.step
         jobs = {"losses to the log": (training._flush, (bar,), run.cfg.log_every),
                 "test accuracy": (training._accuracies, (bar,), run.cfg.eval_every),
                 "samples": (training._pictures, (), getattr(run.cfg, "sample_every", 0)),

@@ -17,7 +17,6 @@ from config import Config, Spec, UserError
 from datasets import h5
 from engine import world
 from engine.run import Run, build
-from engine.step import train_step
 
 IMAGES = {"Digits": 1437, "MNIST": 60000, "Fashion": 60000, "SVHN": 73257, "CIFAR10": 50000}  # training images
 
@@ -50,11 +49,6 @@ def rate(step: Callable[[], Any], count: int, device: torch.device) -> float:
         step()
     wait(device)
     return count / (time.perf_counter() - start)
-
-
-def stepper(run: Run) -> Callable[[], Any]:
-    """The run's training step, as the loop calls it."""
-    return lambda: train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)
 
 
 @functools.cache

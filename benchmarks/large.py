@@ -77,16 +77,16 @@ def resident() -> int:
 
 def steps(run: Run, count: int) -> float:
     """Training steps per second."""
-    return common.rate(common.stepper(run), count, run.device)
+    return common.rate(run.step, count, run.device)
 
 
 def epoch(run: Run) -> Iterator[np.ndarray]:
     """The numbers of the images of one epoch, batch by batch, without training."""
-    size, offset = run.cfg.batch_size, np.float32(run.pipeline.pixels.offset)
+    size = run.cfg.batch_size
     for i in range(len(run.pipeline.split.pool) // size):
         images, _ = run.pipeline.take("pool", 9, i * size, size)
-        first = (images[:, :, 0, :3] * run.pipeline.pixels.divisor + offset).round().permute(0, 2, 1).flatten(1)
-        yield first[:, :8].byte().contiguous().cpu().numpy().view(np.int64)[:, 0]
+        first = images[:, :, 0, :3].permute(0, 2, 1).flatten(1)
+        yield first[:, :8].contiguous().cpu().numpy().view(np.int64)[:, 0]
 
 
 def measure(options: Options, folder: Path) -> dict[str, Any]:

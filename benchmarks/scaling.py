@@ -42,7 +42,7 @@ def steps_per_second(spec: Spec, options: Options, images: int = 0, recipe: str 
     """Of that recipe with its settings for `spec`, but for the changes."""
     cfg: Config = recipes.defaults(recipes.find(recipe), spec)
     with common.synthetic(spec, dataclasses.replace(cfg, device=options.device, **changes), images) as run:
-        step = common.stepper(run)
+        step = run.step
         once = common.rate(step, 3, run.device)
         return common.rate(step, max(3, round(options.seconds * once)), run.device)
 

@@ -170,7 +170,7 @@ def separate_forwards() -> Iterator[None]:
 
 def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     """One row of the table."""
-    fast, plain = common.stepper(run), Plain(run, workers)
+    fast, plain = run.step, Plain(run, workers)
 
     def slow() -> None:
         with separate_forwards():

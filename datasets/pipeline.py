@@ -3,6 +3,7 @@
 The training images stay bytes (`Storage` says where). Of the labels only those of the labelled rows enter here: the
 others cannot reach a loss.
 """
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from ops import Pixels
 
 from .splits import Split
-from .storage import BLOCK, WINDOW, Storage
+from .storage import BLOCK, WINDOW, Storage, to_device
 from .stream import Stream
 
 LABELLED = 0  # number of the labelled images' stream; players' unlabelled streams count from 1
@@ -33,8 +34,8 @@ class Pipeline:
     """Batches of a data set as a function of (player, position)."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, split: Split, pixels: Pixels, batch_size: int, seed: int,
-                 device: torch.device, place: str = "device"):
-        self.storage = Storage(images, place, device)
+                 device: torch.device, place: str = "device", augment: Callable[[Tensor], Tensor] = lambda x: x):
+        self.augment, self.storage = augment, Storage(images, place, device)
         # Batches that are not on the device are fetched while the one before is trained on.
         self.worker = None if place == "device" else ThreadPoolExecutor(1)
         self.ahead: dict[tuple[str, int], tuple[tuple[int, int], Future]] = {}
@@ -46,17 +47,17 @@ class Pipeline:
         self.streams: dict[tuple[str, int], Stream] = {}
 
     def take(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
-        """`count` images [count, C, H, W] and labels [count] from the walk `number` through "labelled" or "pool"."""
+        """`count` images as bytes [count, C, H, W] and labels [count] from the walk `number` through "labelled" or
+        "pool"."""
         if self.worker is None:
-            images, labels = self._gather(what, number, position, count)
-        else:
-            asked, future = self.ahead.pop((what, number), (None, None))
-            if asked != (position, count):
-                future = self.worker.submit(self._gather, what, number, position, count)
-            images, labels = future.result()
-            then = position + count, count
-            self.ahead[what, number] = then, self.worker.submit(self._gather, what, number, *then)
-        return self.pixels.from_bytes(images), labels
+            return self._gather(what, number, position, count)
+        asked, future = self.ahead.pop((what, number), (None, None))
+        if asked != (position, count):
+            future = self.worker.submit(self._gather, what, number, position, count)
+        found = future.result()
+        then = position + count, count
+        self.ahead[what, number] = then, self.worker.submit(self._gather, what, number, *then)
+        return found
 
     def _gather(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
         key = (what, number)
@@ -72,11 +73,15 @@ class Pipeline:
             self.storage.read_ahead(stream.rows_of(window + 1))
             self.windows[key] = window
         rows = stream.take(position, count)
-        return self.storage.take(rows), self.labels[torch.from_numpy(rows).to(self.device)]
+        return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
-    def batch(self, player: int, position: int, z: Tensor | None, step: int) -> Batch:
-        """The batch of that player's update number `position`."""
+    def fetch(self, player: int, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x_lab, y_lab and x_unl of that player's update number `position`, the images still bytes."""
         size = self.batch_size
-        x_lab, y_lab = self.take("labelled", LABELLED, position * size, size)
-        x_unl, _ = self.take("pool", 1 + player, position * size, size)
-        return Batch(x_lab, y_lab, x_unl, z, torch.tensor(float(step), device=self.device))
+        return (*self.take("labelled", LABELLED, position * size, size),
+                self.take("pool", 1 + player, position * size, size)[0])
+
+    def batch(self, x_lab: Tensor, y_lab: Tensor, x_unl: Tensor, step: Tensor, z: Tensor | None) -> Batch:
+        """What was fetched, augmented and as the networks see it."""
+        x_lab, x_unl = (self.pixels.from_bytes(self.augment(x)) for x in (x_lab, x_unl))
+        return Batch(x_lab, y_lab, x_unl, z, step)

@@ -11,6 +11,12 @@ WINDOW = 256 << 20  # bytes of images among which the order is a full shuffle, a
 BLOCK = 2 << 20  # bytes of consecutive images that are read together
 
 
+def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
+    """Row numbers as a tensor there; the host does not wait for a GPU to have them."""
+    index = torch.from_numpy(rows)
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
+
+
 class Storage:
     """Images by row. The order of the rows (`Stream`) depends on their number and size, never on the place."""
 
@@ -27,8 +33,7 @@ class Storage:
     def take(self, rows: np.ndarray) -> Tensor:
         """uint8 [n, C, H, W] on the device, channels_last, in which convolutions are several times as fast on a
         CPU."""
-        index = torch.from_numpy(rows).to(self.tensor.device)
-        images = self.tensor.index_select(0, index)
+        images = self.tensor.index_select(0, to_device(rows, self.tensor.device))
         if self.place != "device" and self.device.type == "cuda":
             images = images.pin_memory().to(self.device, non_blocking=True)
         return images.permute(0, 3, 1, 2)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from config import UserError
 from engine import evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
-from engine.step import rate_factor, train_step
+from engine.step import rate_factor
 
 
 class Training:
@@ -40,8 +40,7 @@ class Training:
                 self._pictures(real=True)
             while state_.step < cfg.steps and not self.stop:
                 state_.set_rates(rate_factor(state_.step, cfg.steps, self.run.steps_per_epoch, cfg.decay_from))
-                self.waiting.append(train_step(state_, self.run.players, self.run.pipeline, self.run.weights,
-                                               cfg.precision))
+                self.waiting.append(self.run.step())
                 bar.update()
                 self._now_and_then(bar)
             self._flush(bar)

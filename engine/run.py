@@ -1,21 +1,26 @@
 """From settings to everything that a run needs, checked before anything is written."""
 import dataclasses
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import datasets
 import models
 import ops
 import recipes
-from config import Config, UserError, as_dict, check
+from config import Config, Spec, UserError, as_dict, check
 from datasets import splits
+from datasets.augment import augment
 from datasets.h5 import Data
 from datasets.pipeline import Pipeline
 from engine import world
 from engine.state import State
+from engine.step import Step
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
 EVALUATION_SHARE = 0.03  # of the training time
@@ -27,10 +32,10 @@ class Run(NamedTuple):
     cfg: Config
     recipe: recipes.Recipe
     players: tuple[recipes.Player, ...]
-    weights: dict[str, float]
     data: Data
     pipeline: Pipeline
     state: State
+    step: Step
     steps_per_epoch: int
     device: torch.device
 
@@ -39,6 +44,9 @@ def resolve(cfg: Config) -> Config:
     """The settings with every value that stands for another worked out; UserError for those out of bounds."""
     check(cfg)
     spec = datasets.spec(cfg.dataset, cfg.data_dir)
+    if cfg.shift >= min(spec.shape[:2]):
+        raise UserError(f"--shift {cfg.shift}: must be smaller than the images of {spec.name}, "
+                        f"{spec.shape[0]} x {spec.shape[1]} pixels")
     recipe = recipes.find(cfg.recipe)
     return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
         f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
@@ -98,15 +106,28 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     world.seed_noise(cfg.seed, world.WEIGHTS)
     built = models.build(cfg, data.spec)
     nets = {name: built[name].to(device, memory_format=torch.channels_last) for name in recipe.nets}
-    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place)
+    cfg = dataclasses.replace(cfg, threads=world.use_threads(cfg.threads, step_flop(nets["D"], data.spec, cfg)))
+    changes = partial(augment, flip=cfg.flip, shift=cfg.shift) if cfg.flip or cfg.shift else lambda x: x
+    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place, changes)
     players = recipe.players(cfg)
     if saved is None:
         initialise(nets, pipeline, recipe.init_images(cfg), cfg)
-    state = State(nets, players, cfg.average)
+    state = State(nets, players, cfg.average, capturable=cfg.graph and device.type == "cuda")
     if saved:
         state.load_state_dict(saved)
-    return Run(cfg, recipe, players, term_weights(cfg, recipe), data, pipeline, state,
-               len(split.pool) // cfg.batch_size, device)
+    step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
+    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device)
+
+
+@torch.no_grad()
+def step_flop(D: nn.Module, spec: Spec, cfg: Config) -> float:
+    """About the floating-point operations of a step: three kinds of images pass D forwards and twice backwards, and
+    G's update is worth one kind more."""
+    height, width, channels = spec.shape
+    with FlopCounterMode(display=False) as counter:
+        D.eval()(torch.zeros(1, channels, height, width, device=next(D.parameters()).device))
+    D.train()
+    return 12 * cfg.batch_size * counter.get_total_flops()
 
 
 def storage_place(asked: str, data: Data, device: torch.device) -> str:
@@ -123,7 +144,7 @@ def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:
     """Data-dependent initialisation of every net, from the first images of the walk through `what`."""
     world.seed_noise(cfg.seed, world.DATA_INIT)
     images, _ = pipeline.take(what, 0, 0, INIT_IMAGES)
-    ops.data_init(nets["D"], images)
+    ops.data_init(nets["D"], pipeline.pixels.from_bytes(images))
     if "G" in nets:
         ops.data_init(nets["G"], nets["G"].prior(cfg.batch_size, pipeline.device))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from config import UserError
 from recipes import Player
@@ -20,28 +20,47 @@ FORMAT = 1
 class State:
     """Step, networks, one optimiser per player, and the averaged discriminator."""
 
-    def __init__(self, nets: dict[str, nn.Module], players: tuple[Player, ...], average: float):
-        self.step, self.nets, self.average = 0, nets, average
+    def __init__(self, nets: dict[str, nn.Module], players: tuple[Player, ...], average: float,
+                 capturable: bool = False):
+        """`capturable`: what changes from step to step lies in tensors on the device, as a CUDA graph needs it."""
+        self.step, self.nets, self.average, self.capturable = 0, nets, average, capturable
         self.moves = {p.name: [w for net in p.trains for w in nets[net].parameters()] for p in players}
         self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
         self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
         self.averaged = copy.deepcopy(nets["D"]).requires_grad_(False) if average else nets["D"]
         pairs = zip(self.averaged.state_dict().values(), nets["D"].state_dict().values(), strict=True)
         self.followed = list(zip(*[(a, p) for a, p in pairs if a.is_floating_point()], strict=True))
+        self.average_rate = self._changing(1.0)
+        self._rates_in_place()
+
+    def _changing(self, value: float) -> float | Tensor:
+        return torch.tensor(value, device=next(self.nets["D"].parameters()).device) if self.capturable else value
+
+    def _rates_in_place(self) -> None:
+        for optimiser in self.optimisers.values():
+            group = optimiser.param_groups[0]
+            group["lr"] = self._changing(float(group["lr"]))
+            if "capturable" in group:
+                group["capturable"] = self.capturable
+
+    def set_average_rate(self, updates: int) -> None:
+        """The rate of the average's update number `updates`: (1 - decay) / (1 - decay^n)."""
+        if self.average:
+            self.average_rate = _set(self.average_rate, (1 - self.average) / (1 - self.average**updates))
 
     @torch.no_grad()
-    def update_average(self, updates: int) -> None:
-        """a <- a + (1 - decay) / (1 - decay^n) (p - a) after update n: the decayed mean of the weights so far, without
-        the bias of a start at zero (Kingma & Ba 2014, section 3). Running statistics are averaged alike."""
-        if not self.average:
-            return
-        rate = (1 - self.average) / (1 - self.average**updates)
-        torch._foreach_lerp_(*self.followed, rate)
+    def update_average(self) -> None:
+        """a <- a + rate (p - a): the decayed mean of the weights so far, without the bias of a start at zero (Kingma &
+        Ba 2014, section 3). Running statistics are averaged alike."""
+        if self.average:
+            rate = self.average_rate
+            torch._foreach_lerp_(*self.followed, [rate] * len(self.followed[0]) if self.capturable else rate)
 
     def set_rates(self, factor: float) -> None:
         """Every player's learning rate as a share of its full one."""
         for name, optimiser in self.optimisers.items():
-            optimiser.param_groups[0]["lr"] = self.full_rates[name] * factor
+            group = optimiser.param_groups[0]
+            group["lr"] = _set(group["lr"], self.full_rates[name] * factor)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers, tensors and numbers."""
@@ -57,6 +76,12 @@ class State:
         self.averaged.load_state_dict(saved["averaged"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(saved["optimisers"][name])
+        self._rates_in_place()
+
+
+def _set(holder: float | Tensor, value: float) -> float | Tensor:
+    """The value in the tensor, if there is one to hold it."""
+    return holder.fill_(value) if isinstance(holder, Tensor) else value
 
 
 @contextlib.contextmanager

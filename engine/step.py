@@ -1,36 +1,76 @@
 """One training step, the same for every recipe."""
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from config import Config, UserError
 from datasets.pipeline import Pipeline
 from engine import world
+from engine.graph import Graph
 from engine.state import State
 from recipes import Player
 
 
-def train_step(state: State, players: tuple[Player, ...], pipeline: Pipeline, weights: Mapping[str, float],
-               precision: str) -> list[Tensor]:
-    """Let every player make its updates. Returns the losses [per player: its terms, unweighted, then its weighted
-    total] of the last update of each, on the device; nothing is read back to the host."""
-    values = []
-    for number, player in enumerate(players):
-        for turn in range(player.times):
-            position = state.step * player.times + turn
-            world.seed_noise(pipeline.seed, number, position)
+class Step:
+    """Called, lets every player make its updates. On CUDA each player's update is a graph after the first few."""
+
+    def __init__(self, state: State, players: tuple[Player, ...], pipeline: Pipeline, weights: Mapping[str, float],
+                 cfg: Config):
+        self.state, self.players, self.pipeline = state, players, pipeline
+        self.updates = [self._update(player, weights, cfg) for player in players]
+        if state.capturable:
+            self.updates = [Graph(update, f"{cfg.recipe}, update of {player.name}")
+                            for update, player in zip(self.updates, players, strict=True)]
+
+    def __call__(self) -> list[Tensor]:
+        """The losses [per player: its terms, unweighted, then its weighted total] of the last update of each, on the
+        device; nothing is read back to the host."""
+        values = []
+        for number, (player, update) in enumerate(zip(self.players, self.updates, strict=True)):
+            for turn in range(player.times):
+                position = self.state.step * player.times + turn
+                images = self.pipeline.fetch(number, position)
+                done = torch.full((), float(self.state.step), device=self.pipeline.device)
+                self.state.set_average_rate(position + 1)
+                world.seed_noise(self.pipeline.seed, number, position)
+                losses = update(*images, done)
+            values += losses
+        self.state.step += 1
+        return values
+
+    def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., list[Tensor]]:
+        """The player's update as a function of (x_lab, y_lab, x_unl, step); images are bytes."""
+        state, pipeline = self.state, self.pipeline
+        loss = compiled(player.loss) if cfg.compile else player.loss
+
+        def update(*fetched: Tensor) -> list[Tensor]:
             G = state.nets.get("G")
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
-            batch = pipeline.batch(number, position, z, state.step)
-            with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                terms = player.loss(state.nets, batch)
+            batch = pipeline.batch(*fetched, z)
+            with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=cfg.precision == "bfloat16"):
+                terms = loss(state.nets, batch)
             total = sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
             move(state, player, total)
             if "D" in player.trains:
-                state.update_average(position + 1)
-        values += [*(terms[name].detach() for name in player.terms), total.detach()]
-    state.step += 1
-    return values
+                state.update_average()
+            return [*(terms[name].detach() for name in player.terms), total.detach()]
+
+        return update
+
+
+def compiled(loss: Callable) -> Callable:
+    """The loss through torch.compile; UserError where that does not work."""
+    fast = torch.compile(loss)
+
+    def guarded(nets, batch):
+        try:
+            return fast(nets, batch)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"--compile: torch.compile failed ({reason}); leave the flag out") from None
+
+    return guarded
 
 
 def move(state: State, player: Player, total: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Where a run computes: device, noise as a function of position, and the versions of what it runs on."""
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import re
@@ -46,6 +47,18 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+MOST_THREADS = torch.get_num_threads()  # cores, or what OMP_NUM_THREADS says
+FLOP_OF_A_THREAD = 1e9  # in a step: some milliseconds of work for each, so that handing it out costs little
+
+
+def use_threads(asked: int, step_flop: float) -> int:
+    """Let torch use that many threads of the CPU; 0: one for each FLOP_OF_A_THREAD of a step, and the number that
+    results depend on is then the same on every machine that has as many cores. Returns the number."""
+    count = asked or max(1, min(MOST_THREADS, math.ceil(step_flop / FLOP_OF_A_THREAD)))
+    torch.set_num_threads(count)
+    return count
 
 
 def image_budget(where: torch.device) -> int:

@@ -21,7 +21,8 @@ def pipeline(images=IMAGES, place="device"):
 
 
 def test_pixels_and_labels_are_those_of_the_rows():
-    batch = pipeline().batch(1, 3, None, 3)
+    ours = pipeline()
+    batch = ours.batch(*ours.fetch(1, 3), torch.tensor(3.0), None)
     unlabelled, labelled = Stream(SPLIT.pool, 7, 2).take(12, 4), Stream(SPLIT.labelled, 7, LABELLED).take(12, 4)
     for images, rows in ((batch.x_unl, unlabelled), (batch.x_lab, labelled)):
         expected = (IMAGES[rows].astype(np.float64) - 127.5) / 127.5
@@ -33,7 +34,7 @@ def test_pixels_and_labels_are_those_of_the_rows():
 def test_validation_rows_and_hidden_labels_are_never_drawn():
     ours = pipeline()
     assert ours.labels.tolist() == [0, 1, 2, 3] + [-1] * 16
-    drawn = {tuple(image.flatten().tolist()) for i in range(40) for image in ours.batch(0, i, None, i).x_unl}
+    drawn = {tuple(image.flatten().tolist()) for i in range(40) for image in ours.fetch(0, i)[2]}
     assert len(drawn) == 19
 
 
@@ -44,9 +45,9 @@ def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):
     mapped = np.memmap(tmp_path / "images", np.uint8, "r", 9000, IMAGES.shape)
     places = [pipeline(), pipeline(place="host"), pipeline(mapped, "disk")]
     for position in (0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 9):  # jumps, as a resume makes one
-        first, *others = [ours.batch(1, position, None, position) for ours in places]
+        first, *others = [ours.fetch(1, position) for ours in places]
         for other in others:
-            assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True) if a is not None)
+            assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident")

@@ -13,7 +13,7 @@ from datasets import h5
 from engine import run as engine_run
 from engine import state
 from engine.run import term_weights
-from engine.step import rate_factor, train_step
+from engine.step import Step, rate_factor
 from models import MODELS
 
 TOY = {"mlp": "Grey8", "conv-small": "Colour16", "ssgan": "Colour16"}
@@ -24,8 +24,14 @@ every_case = pytest.mark.parametrize(("recipe", "model"), CASES)
 
 def steps(run, count):
     """Train that many steps; the losses of each."""
-    return [torch.stack(train_step(run.state, run.players, run.pipeline, run.weights, run.cfg.precision)).tolist()
-            for _ in range(count)]
+    return [torch.stack(run.step()).tolist() for _ in range(count)]
+
+
+def batch_of(run, number):
+    """The first batch of that player."""
+    fetched = run.pipeline.fetch(number, 0)
+    return run.pipeline.batch(*fetched, torch.zeros(()),
+                              run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None)
 
 
 def scheduled_steps(run, count):
@@ -52,8 +58,7 @@ def assert_bitwise(ours, theirs):
 def test_terms_are_the_declared_ones_and_finite(recipe, model, build):
     run = build(recipe, TOY[model], model=model)
     for number, player in enumerate(run.players):
-        z = run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None
-        terms = player.loss(run.state.nets, run.pipeline.batch(number, 0, z, 0))
+        terms = player.loss(run.state.nets, batch_of(run, number))
         assert tuple(terms) == player.terms
         assert all(term.dim() == 0 and term.isfinite() for term in terms.values())
 
@@ -76,12 +81,13 @@ def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build,
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
     for number in range(len(run.players)):
-        z = run.state.nets["G"].prior(8, "cpu").double() if "G" in run.state.nets else None
-        batch = run.pipeline.batch(number, 0, z, 0)
-        batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double())
+        batch = batch_of(run, number)
+        batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double(),
+                               z=None if batch.z is None else batch.z.double())
         together = losses_and_gradients(run, number, batch)
         with monkeypatch.context() as patch:
             patch.setattr(ops, "judge", lambda D, real, fake: [D(x) for x in (*real, fake)])
+            patch.setattr(ops, "features", lambda D, fake, real: (D(fake).features, D(real).features))
             torch.testing.assert_close(together, losses_and_gradients(run, number, batch), rtol=1e-9, atol=1e-12)
 
 
@@ -89,8 +95,7 @@ def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build,
 def test_bfloat16_is_float32_but_for_its_rounding(recipe, model, build):
     run = build(recipe, TOY[model], model=model)
     for number, player in enumerate(run.players):
-        z = run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None
-        batch, found = run.pipeline.batch(number, 0, z, 0), []
+        batch, found = batch_of(run, number), []
         for rounded in (False, True):
             torch.manual_seed(0)
             with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
@@ -103,8 +108,7 @@ def test_a_player_moves_its_own_weights_and_no_others(recipe, model, build):
     run = build(recipe, TOY[model], model=model)
     for player in run.players:
         before = {name: {k: v.clone() for k, v in net.named_parameters()} for name, net in run.state.nets.items()}
-        lone = (player._replace(times=1),)
-        train_step(run.state, lone, run.pipeline, {}, "float32")
+        Step(run.state, (player._replace(times=1),), run.pipeline, {}, run.cfg)()
         for name, net in run.state.nets.items():
             moved = [k for k, v in net.named_parameters() if not torch.equal(v, before[name][k])]
             assert bool(moved) == (name in player.trains)
@@ -122,7 +126,7 @@ def test_same_seed_same_weights_other_seed_others(recipe, model, build):
 @every_case
 def test_resume_is_bitwise_the_uninterrupted_run(recipe, model, build, tmp_path):
     # 4 steps are an epoch of the pool, so both halves cross one, and the learning rates fall.
-    short = {"model": model, "batch_size": 20, "steps": 6, "decay_from": 0.3}
+    short = {"model": model, "batch_size": 20, "steps": 6, "decay_from": 0.3, "flip": True, "shift": 1}
     whole = build(recipe, TOY[model], **short)
     losses = scheduled_steps(whole, 6)
     half = build(recipe, TOY[model], **short)
@@ -226,8 +230,7 @@ def test_supervised_starts_from_the_same_classifier(build):
 
 def test_generator_and_discriminator_see_unlabelled_images_in_orders_of_their_own(build):
     run = build("improved-gan")
-    z = torch.zeros(1)
-    d, g = (run.pipeline.batch(player, 0, z, 0).x_unl for player in (0, 1))
+    d, g = (run.pipeline.fetch(player, 0)[2] for player in (0, 1))
     assert not torch.equal(d, g)
 
 
@@ -274,3 +277,19 @@ def test_on_cuda_it_trains_as_on_the_cpu(recipe, model, build):
     losses = torch.tensor(steps(cuda, 5))
     assert losses.isfinite().all()
     assert losses[0, 0].item() == pytest.approx(steps(cpu, 1)[0][0], rel=0.5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_case
+def test_a_cuda_graph_does_what_it_recorded(recipe, model, build, tmp_path, capsys):
+    changing = {"model": model, "device": "cuda", "decay_from": 0.3, "steps": 12, "shift": 1}
+    graph, eager = (build(recipe, TOY[model], graph=graph, **changing) for graph in (True, False))
+    seen, expected = (torch.tensor(scheduled_steps(run, 12)) for run in (graph, eager))
+    assert "cannot be recorded" not in capsys.readouterr().err
+    torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
+    half = build(recipe, TOY[model], **changing)
+    scheduled_steps(half, 6)
+    path = state.save(half.state, engine_run.record(half), tmp_path, keep=1)
+    resumed = engine_run.build(half.cfg, state.load(path))
+    torch.testing.assert_close(torch.tensor(scheduled_steps(resumed, 6)), expected[6:], rtol=1e-4, atol=1e-5)

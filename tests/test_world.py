@@ -30,3 +30,15 @@ def test_precision_asked_for_is_kept():
     cpu = torch.device("cpu")
     assert [world.precision(name, cpu) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
     assert world.precision("auto", cpu) in ("float32", "bfloat16")
+
+
+def test_small_networks_take_few_threads(build, monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setattr(world, "MOST_THREADS", 8)
+        assert [world.use_threads(0, flop) for flop in (5e8, 3.7e9, 600e9)] == [1, 4, 8]
+        assert world.use_threads(3, 5e8) == torch.get_num_threads() == 3
+        assert build("improved-gan").cfg.threads == torch.get_num_threads() == 1
+        assert build("improved-gan", threads=2).cfg.threads == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

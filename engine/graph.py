@@ -1,0 +1,49 @@
+"""CUDA graphs: the kernels of a function are recorded once and then launched together, which takes a fraction of the
+time that Python needs to launch them one by one."""
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WARM_UP = 3  # calls that run as they are: libraries choose their kernels and allocate in them
+
+
+class Graph:
+    """A function of tensors of fixed shapes to a list of tensors, recorded at a CUDA graph after a few calls. It may
+    change other tensors (weights), draw from the default generator, and must not read back to the host; one that
+    cannot be recorded runs as it is, and says so."""
+
+    def __init__(self, function: Callable[..., list[Tensor]], name: str):
+        self.function, self.name = function, name
+        self.calls, self.graph = 0, None
+        self.stream = torch.cuda.Stream()
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        self.calls += 1
+        if self.calls == WARM_UP + 1:
+            self._record(inputs)
+        if self.graph is None:
+            return self._eager(inputs)
+        torch._foreach_copy_(self.inputs, list(inputs))
+        self.graph.replay()
+        return [value.clone() for value in self.values]  # the next replay overwrites them
+
+    def _eager(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """As it is, on the stream of the recording, where gradients must have been accumulated before."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            values = self.function(*inputs)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return values
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> None:
+        self.inputs, graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.values = self.function(*self.inputs)
+        except RuntimeError as error:
+            print(f"{self.name}: cannot be recorded as a CUDA graph and runs without "
+                  f"({str(error).strip().splitlines()[0]})", file=sys.stderr)
+        else:
+            self.graph = graph
