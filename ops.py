@@ -74,7 +74,7 @@ def normal_like(x: Tensor) -> Tensor:
     On a CPU torch's own normal numbers take longer than the activations that they are added to. There, 16 random bits
     choose one of the 65,536 quantiles, a third of the time (figure/result/LOG.md); |z| reaches 4.3."""
     table = QUANTILES.get(x.dtype)
-    if table is None or x.device.type != "cpu":
+    if table is None or x.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.randn_like(x)
     bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-1 << 63, None).numpy().view(np.uint16)
     return torch.from_numpy(table.take(bits[:x.numel()])).view(x.dtype).view(x.shape)
