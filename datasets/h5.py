@@ -119,12 +119,17 @@ def _image(data: Data) -> bytes:
     with h5py.File("data.h5", "w", driver="core", backing_store=False) as file:
         for part, array in zip(PARTS, data.arrays, strict=True):
             file.create_dataset(part, data=array)
-        file.attrs["format"] = FORMAT
-        for name, text in (("name", data.spec.name), ("class_names", json.dumps(data.class_names)),
-                           ("source", data.source), ("digest", data.digest)):
-            file.attrs[name] = np.bytes_(text.encode())
+        describe(file, data.spec.name, data.class_names, data.source, data.digest)
         file.flush()
         return file.id.get_file_image()
+
+
+def describe(file: h5py.File, name: str, class_names: Sequence[str], source: str, digest: str) -> None:
+    """Give an open file the attributes of the format."""
+    file.attrs["format"] = FORMAT
+    for attribute, text in (("name", name), ("class_names", json.dumps(class_names)), ("source", source),
+                            ("digest", digest)):
+        file.attrs[attribute] = np.bytes_(text.encode())
 
 
 @contextlib.contextmanager
