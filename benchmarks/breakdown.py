@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recipes
 from benchmarks import common
-from config import UserError, guarded, nearest, parse
+from config import Precision, UserError, guarded, nearest, parse
 from datasets import DATASETS
 from engine import figures, loop
 from engine.run import Run
@@ -39,8 +39,8 @@ class Options:
     """Data set whose shape and number of images are used."""
     recipe: str = "improved-gan"
     """Recipe."""
-    precision: str = "auto"
-    """float32, bfloat16 or auto."""
+    precision: Precision = "auto"
+    """Arithmetic."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     steps: int = 30
