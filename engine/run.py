@@ -115,7 +115,8 @@ def storage_place(asked: str, data: Data, device: torch.device) -> str:
         return "disk"
     if asked == "disk":
         raise UserError(f"--data disk: {data.spec.name} has no file; leave the flag out")
-    fits = data.arrays.train_image.nbytes <= world.image_budget(device)
+    # On a CPU they lie there already, and would be counted twice.
+    fits = device.type == "cpu" or data.arrays.train_image.nbytes <= world.image_budget(device)
     return asked if asked != "auto" else "device" if fits else "host"
 
 
