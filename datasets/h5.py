@@ -55,6 +55,8 @@ def digest(arrays: Arrays) -> str:
 
 def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
     """Checked arrays with their description; UserError says what is wrong with them."""
+    if not isinstance(arrays, Sequence) or len(arrays) != len(PARTS):
+        raise UserError(f"{type(arrays).__name__} in place of h5.Arrays({', '.join(Arrays._fields)})")
     arrays, class_names = Arrays(*map(np.asarray, arrays)), tuple(class_names)
     spec = _spec(arrays, name, class_names)
     _check_labels(arrays, spec.classes)
