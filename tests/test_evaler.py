@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import evaler
 import trainer
+from datasets import h5
 from engine import evaluate, report, state
+from ops import Verdict
 from tests.runs import ROOT, edit, evaluated
 
 KEYS = {"accuracy", "accuracy_raw_weights", "errors", "test_images", "nll", "ece", "per_class", "confusion", "dataset",
@@ -73,6 +76,16 @@ def test_pictures_in_eval(pictured, capsys):
                 image.load()
                 assert getattr(image, "n_frames", 1) == (4 if path.suffix == ".gif" else 1)  # at steps 0, 10, 20, 30
     assert not Path("figure").exists()
+
+
+def test_without_an_error_there_is_no_sheet_of_errors(pictured, monkeypatch):
+    right = torch.from_numpy(h5.read(Path("datasets/toy/data.h5")).arrays.test_label)
+    verdict = Verdict(9.0 * torch.nn.functional.one_hot(right), right, right)
+    monkeypatch.setattr(evaluate, "predict", lambda *args: verdict)
+    assert evaluated(pictured["toy"])["errors"] == 0
+    written = {path.name for path in (pictured["toy"] / "eval").iterdir()}
+    assert "confusion.png" in written
+    assert "errors.png" not in written
 
 
 def test_samples_are_those_of_the_last_step_of_training(pictured):
