@@ -70,7 +70,7 @@ def scheduled(cfg: Config, pool: int, test: int) -> Config:
     check(dataclasses.replace(cfg, steps=steps))
     # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
     seldom = math.ceil(2 * test / (15 * cfg.batch_size) / EVALUATION_SHARE)
-    # Whole multiples of the log's interval, so that a resumed run writes the same lines.
+    # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), 2000) / cfg.log_every) * cfg.log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}

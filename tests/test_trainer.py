@@ -66,6 +66,12 @@ def test_tensorboard_shows_the_same(finished):
     assert any("hparams" in tag for tag in board.summary_metadata)
 
 
+def curves(run):
+    """The lines of metrics.jsonl without the speed."""
+    return [{name: value for name, value in line.items() if name != "rate/steps_per_second"}
+            for line in read_metrics(run)]
+
+
 def test_interrupt_and_resume_is_bitwise_the_uninterrupted_run(finished, data_dir, tmp_path):
     done = interrupted(*TOY, "--data_dir", data_dir, *LONG, cwd=tmp_path)
     assert done.returncode == 130
@@ -76,9 +82,23 @@ def test_interrupt_and_resume_is_bitwise_the_uninterrupted_run(finished, data_di
     again = trainer("--checkpoint", run, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert differing(weights(run), weights(only_run(finished[0]))) == []
-    last = [[line for line in read_metrics(folder) if "accuracy/test" in line]
-            for folder in (run, only_run(finished[0]))]
-    assert last[0] == last[1]
+    assert curves(run) == curves(only_run(finished[0]))
+
+
+def test_losses_not_yet_written_outlive_the_process(data_dir, tmp_path):
+    flags = [*TOY, "--data_dir", data_dir, "--decay_from", 1, "--log_every", 5, "--eval_every", 12]
+    assert trainer(*flags, "--steps", 12, "--save_every", 7, cwd=tmp_path).returncode == 0
+    run = only_run(tmp_path)
+    whole = curves(run)
+    assert [line["step"] for line in whole] == [5, 10, 12, 12]
+    (run / "model-12.pt").unlink()  # as if it had been killed after the checkpoint of step 7
+    assert trainer("--checkpoint", run, cwd=tmp_path).returncode == 0
+    assert curves(run) == whole
+    for end in (7, 12):
+        start = ["--checkpoint", tmp_path / "short"] if end == 12 else [*flags, "--train_dir", tmp_path / "short"]
+        assert trainer(*start, "--steps", end, cwd=tmp_path).returncode == 0
+    longer = curves(next((tmp_path / "short").iterdir()))
+    assert [line for line in longer if line["step"] != 7] == whole
 
 
 def test_a_finished_run_says_that_it_is(finished):
