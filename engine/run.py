@@ -33,6 +33,7 @@ class Run(NamedTuple):
     state: State
     steps_per_epoch: int
     device: torch.device
+    begun: dict[str, Any]  # with which versions, as `provenance` tells
 
 
 def resolve(cfg: Config) -> Config:
@@ -106,7 +107,18 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     if saved:
         state.load_state_dict(saved)
     return Run(cfg, recipe, players, term_weights(cfg, recipe), data, pipeline, state,
-               len(split.pool) // cfg.batch_size, device)
+               len(split.pool) // cfg.batch_size, device, provenance(saved))
+
+
+def provenance(saved: dict[str, Any] | None) -> dict[str, Any]:
+    """The versions with which the run was begun, and those of every continuation that found others than before."""
+    now = world.versions()
+    if saved is None:
+        return {"versions": now, "resumed": []}
+    versions, resumed = saved["versions"], saved["resumed"]
+    before = resumed[-1]["versions"] if resumed else versions
+    return {"versions": versions,
+            "resumed": resumed if now == before else [*resumed, {"step": saved["step"], "versions": now}]}
 
 
 def storage_place(asked: str, data: Data, device: torch.device) -> str:
@@ -135,7 +147,7 @@ def record(run: Run) -> dict[str, Any]:
     return {"settings": as_dict(run.cfg), "labelled": torch.from_numpy(rows), "labelled_digest": splits.digest(rows),
             "data": {"digest": run.data.digest, "shape": list(run.data.spec.shape), "classes": run.data.spec.classes,
                      "class_names": list(run.data.class_names)},
-            "versions": world.versions()}
+            **run.begun}
 
 
 def accuracy_sets(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:

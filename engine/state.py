@@ -114,7 +114,7 @@ def find(path: str | Path) -> Path:
     return path
 
 
-KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "step", "losses", "nets",
+KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "resumed", "step", "losses", "nets",
         "averaged", "optimisers"}
 
 

@@ -60,6 +60,7 @@ def test_eval_json(runs):
     assert found["labelled_digest"] == config["labelled_digest"]
     assert found["data_digest"] == config["data"]["digest"]
     assert found["versions"]["training"] == config["versions"]
+    assert found["versions"]["resumed"] == []
     assert np.trace(found["confusion"]) == 360 - found["errors"]
     assert sum(row["errors"] for row in found["per_class"]) == found["errors"]
 

@@ -8,7 +8,7 @@ import torch
 
 from engine import state
 from engine.log import read_metrics
-from tests.runs import TOY, differing, interrupted, only_run, trainer, weights
+from tests.runs import TOY, differing, edit, interrupted, only_run, trainer, weights
 
 LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--keep", "9", "--validation", "8", "--prefix",
         "mine")
@@ -99,6 +99,23 @@ def test_losses_not_yet_written_outlive_the_process(data_dir, tmp_path):
         assert trainer(*start, "--steps", end, cwd=tmp_path).returncode == 0
     longer = curves(next((tmp_path / "short").iterdir()))
     assert [line for line in longer if line["step"] != 7] == whole
+
+
+def test_a_run_keeps_the_versions_that_it_was_begun_with(data_dir, tmp_path):
+    def facts():
+        return json.loads((run / "config.json").read_text())
+
+    assert trainer(*TOY, "--data_dir", data_dir, "--steps", 2, cwd=tmp_path).returncode == 0
+    run = only_run(tmp_path)
+    ours = facts()["versions"]
+    assert facts()["resumed"] == []
+    edit(run / "model-2.pt", lambda saved: saved["versions"].update(torch="0.4"))
+    for steps in (3, 4):  # the second time on the machine of the first
+        assert trainer("--checkpoint", run, "--steps", steps, cwd=tmp_path).returncode == 0
+        assert facts()["versions"] == ours | {"torch": "0.4"}
+        assert facts()["resumed"] == [{"step": 2, "versions": ours}]
+    saved = state.load(run / "model-4.pt")
+    assert (saved["versions"], saved["resumed"]) == (facts()["versions"], facts()["resumed"])
 
 
 def test_a_finished_run_says_that_it_is(finished):
