@@ -42,6 +42,7 @@ CountOrNone = Annotated[int, Within(0)]
 Seed = Annotated[int, Within(0, 2**32 - 1)]
 Rate = Annotated[float, Within(0, 10)]
 Share = Annotated[float, Within(0, 1)]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Config:
     data: Literal["auto", "device", "host", "disk"] = "auto"
     """Where the training images lie: in the device's memory, in the host's, or in their file (auto: the first of these
     whose free memory is twice what they need)."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it); losses, averages and
     evaluation are always float32."""
     threads: CountOrNone = 0

@@ -49,7 +49,7 @@ def judge(run: evaluate.Restored, classes: Tensor, saved: dict[str, Any], path: 
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
             "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
             "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
-            "versions": {"training": saved["versions"], "evaluation": world.versions()}}
+            "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
 
 
 def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], folder: Path) -> list[Path]:

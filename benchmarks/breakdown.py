@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recipes
 from benchmarks import common
-from config import UserError, guarded, nearest, parse
+from config import Precision, UserError, guarded, nearest, parse
 from datasets import DATASETS
-from engine import loop
+from engine import figures, loop
 from engine.run import Run
 
 # What an operator's name begins with decides; the first that fits counts.
@@ -39,8 +39,8 @@ class Options:
     """Data set whose shape and number of images are used."""
     recipe: str = "improved-gan"
     """Recipe."""
-    precision: str = "auto"
-    """float32, bfloat16 or auto."""
+    precision: Precision = "auto"
+    """Arithmetic."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     steps: int = 30
@@ -98,19 +98,15 @@ def between(run: Run) -> dict[str, float]:
 
 def draw(path: str, table: dict[str, float], title: str) -> None:
     """A bar for each entry."""
-    import matplotlib
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    names = sorted(table, key=table.get)
-    figure, axes = pyplot.subplots(figsize=(8, 0.35 * len(names) + 1), layout="constrained")
-    bars = axes.barh(names, [table[name] for name in names])
-    total = sum(table.values())
-    axes.bar_label(bars, [f" {table[name]:.2f} ms, {table[name] / total:.1%}" for name in names])
-    axes.set(xlabel="milliseconds a step", xlim=(0, 1.35 * max(table.values())))
-    axes.set_title(title, fontsize=10)
+    names, total = sorted(table, key=table.get), sum(table.values())
     try:
-        figure.savefig(path, dpi=120)
+        with figures.canvas(Path(path), (8, 0.35 * len(names) + 1)) as figure:
+            axes = figure.subplots()
+            axes.grid(False)
+            bars = axes.barh(names, [table[name] for name in names])
+            axes.bar_label(bars, [f" {table[name]:.2f} ms, {table[name] / total:.1%}" for name in names])
+            axes.set(xlabel="milliseconds a step", xlim=(0, 1.35 * max(table.values())))
+            axes.set_title(title, fontsize=10)
     except OSError as error:
         raise UserError(f"--picture {path}: cannot be written ({error.strerror})") from None
 
@@ -126,9 +122,8 @@ def main(argv: list[str]) -> None:
     rows = common.Table(("what", "ms_per_step", "share"))
     for name, value in sorted(table.items(), key=lambda item: -item[1]):
         rows.add({"what": name, "ms_per_step": value, "share": value / sum(table.values())})
-    rows.write(options.output, options.device)
+    facts = rows.write(options.output, options.device)
     if options.picture:
-        facts = common.machine(options.device)
         draw(options.picture, table, f"{cfg.recipe} on {spec.name}, {run.cfg.precision}, {facts['device']}")
 
 

@@ -93,8 +93,8 @@ class Table:
         print("  ".join((f"{cell:.4g}" if isinstance(cell, float) else str(cell)).rjust(len(column))
                         for cell, column in zip(cells, self.columns, strict=True)), flush=True)
 
-    def write(self, path: str, device: str) -> None:
-        """The rows with the machine's facts; a single row stands beside them, without a list."""
+    def write(self, path: str, device: str) -> dict[str, Any]:
+        """The rows with the machine's facts, which are returned; a single row stands beside them, without a list."""
         facts = machine(device)
         print(", ".join(f"{name}: {value}" for name, value in facts.items() if name != "versions"))
         found = facts | (self.rows[0] if len(self.rows) == 1 else {"rows": self.rows})
@@ -103,3 +103,4 @@ class Table:
                 Path(path).write_text(json.dumps(found, indent=1) + "\n")
             except OSError as error:
                 raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None
+        return facts

@@ -7,7 +7,6 @@ whole epoch of the file and checks that every image came exactly once; then trai
 and on a gigabyte of random images in memory.
 """
 import dataclasses
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -64,10 +63,7 @@ def write(path: Path, images: int) -> None:
                 some = rng.integers(0, 256, (min(SLICE, count - start), *SHAPE), dtype=np.uint8)
                 some.reshape(len(some), -1)[:, :8] = np.arange(start, start + len(some)).view(np.uint8).reshape(-1, 8)
                 array[start:start + len(some)] = some
-        file.attrs["format"] = h5.FORMAT
-        for name, text in (("name", path.parent.name), ("class_names", json.dumps(list("0123456789"))),
-                           ("source", "random bytes"), ("digest", "not computed")):
-            file.attrs[name] = np.bytes_(text.encode())
+        h5.describe(file, path.parent.name, list("0123456789"), "random bytes", "not computed")
 
 
 def resident() -> int:

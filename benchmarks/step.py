@@ -35,7 +35,7 @@ import models
 import ops
 import recipes
 from benchmarks import common
-from config import Config, UserError, guarded, nearest, parse
+from config import Config, Precision, guarded, nearest, parse
 from datasets import DATASETS
 from datasets.pipeline import Batch
 from engine.run import Run
@@ -51,8 +51,8 @@ class Options:
     """Data sets; all if none is named."""
     recipe: tuple[str, ...] = ()
     """Recipes; all if none is named."""
-    precision: tuple[str, ...] = ()
-    """float32, bfloat16 or auto; if not given, auto where a recipe is named, and both where none is."""
+    precision: tuple[Precision, ...] = ()
+    """Arithmetic; if not given, auto where a recipe is named, and float32 and bfloat16 where none is."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: int = 0
@@ -207,8 +207,6 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "step.py", __doc__)
-    if bad := set(options.precision) - {"float32", "bfloat16", "auto"}:
-        raise UserError(f"--precision {bad.pop()}: use float32, bfloat16 or auto")
     table = common.Table(("recipe", "dataset", "precision", "plain_its", "fast_its", "ratio",
                           "unlabelled_images_per_second", "tflops", "peak_tflops", "share_of_peak"))
     for row in rows(options):

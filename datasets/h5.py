@@ -55,6 +55,8 @@ def digest(arrays: Arrays) -> str:
 
 def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
     """Checked arrays with their description; UserError says what is wrong with them."""
+    if not isinstance(arrays, Sequence) or len(arrays) != len(PARTS):
+        raise UserError(f"{type(arrays).__name__} in place of h5.Arrays({', '.join(Arrays._fields)})")
     arrays, class_names = Arrays(*map(np.asarray, arrays)), tuple(class_names)
     spec = _spec(arrays, name, class_names)
     _check_labels(arrays, spec.classes)
@@ -119,12 +121,17 @@ def _image(data: Data) -> bytes:
     with h5py.File("data.h5", "w", driver="core", backing_store=False) as file:
         for part, array in zip(PARTS, data.arrays, strict=True):
             file.create_dataset(part, data=array)
-        file.attrs["format"] = FORMAT
-        for name, text in (("name", data.spec.name), ("class_names", json.dumps(data.class_names)),
-                           ("source", data.source), ("digest", data.digest)):
-            file.attrs[name] = np.bytes_(text.encode())
+        describe(file, data.spec.name, data.class_names, data.source, data.digest)
         file.flush()
         return file.id.get_file_image()
+
+
+def describe(file: h5py.File, name: str, class_names: Sequence[str], source: str, digest: str) -> None:
+    """Give an open file the attributes of the format."""
+    file.attrs["format"] = FORMAT
+    for attribute, text in (("name", name), ("class_names", json.dumps(class_names)), ("source", source),
+                            ("digest", digest)):
+        file.attrs[attribute] = np.bytes_(text.encode())
 
 
 @contextlib.contextmanager

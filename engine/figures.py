@@ -69,7 +69,7 @@ RC = {"text.parse_math": False,  # a class may have "$" in its name
 
 
 @contextlib.contextmanager
-def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+def canvas(path: Path, size: tuple[float, float]) -> Iterator[Any]:
     """A matplotlib figure, written to `path` when the block ends."""
     # Imported here, because the trainer needs grids only. pyplot is left out: it would look for a display.
     import matplotlib
@@ -102,7 +102,7 @@ def accuracies(path: Path, found: Mapping[str, Curve], title: str, xlabel: str, 
 
 def _curves(path: Path, lines: Mapping[str, Curve], title: str, xlabel: str, ylabel: str,
             level: tuple[str, float] | None = None) -> None:
-    with _figure(path, (7, 4)) as figure:
+    with canvas(path, (7, 4)) as figure:
         axes = figure.subplots()
         for name, (x, y) in lines.items():
             axes.plot(x, y, label=name, marker="." if len(x) < 50 else "", linewidth=1.3)
@@ -125,7 +125,7 @@ def confusion(path: Path, counts: Sequence[Sequence[int]], class_names: Sequence
     from matplotlib.colors import PowerNorm
 
     names = [name[:20] for name in class_names]
-    with _figure(path, (side + 1, side)) as figure:
+    with canvas(path, (side + 1, side)) as figure:
         axes = figure.subplots()
         shown = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         figure.colorbar(shown, label="share of the true class", shrink=0.8)
@@ -145,7 +145,7 @@ def reliability(path: Path, bins: np.ndarray, ece: float, title: str) -> None:
     `evaluate.calibration` gives them."""
     images, confidence, accuracy = bins.T
     edges, filled = np.arange(len(bins)) / len(bins), images > 0
-    with _figure(path, (5.5, 5.5)) as figure:
+    with canvas(path, (5.5, 5.5)) as figure:
         upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
         upper.bar(edges[filled], accuracy[filled], 1 / len(bins), align="edge", edgecolor="white")
         upper.plot(confidence[filled], accuracy[filled], "k.", label="mean confidence of the bin")
@@ -165,7 +165,7 @@ def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: 
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     rows = -(-len(shown) // 10)
-    with _figure(path, (10, 1.5 * rows + 0.6)) as figure:
+    with canvas(path, (10, 1.5 * rows + 0.6)) as figure:
         figure.suptitle(f"{title}\nthe {len(shown)} most confident of {len(wrong)} errors", fontsize=10)
         for axes in figure.subplots(rows, 10, squeeze=False).flat:
             axes.axis("off")

@@ -16,17 +16,16 @@ from engine.step import rate_factor
 
 
 class Training:
-    """One run on its way. The losses of the steps since the last line stay on the device until they are written."""
+    """One run on its way. The losses of steps stay on the device until they are written or saved."""
 
     def __init__(self, run: Run, folder: Path):
         self.run, self.cfg, self.state, self.folder = run, run.cfg, run.state, folder
         self.log = log.Log(folder, run.cfg, run.state.step)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
         self.waiting: list[list[torch.Tensor]] = []  # losses of steps, still on the device
-        self.losses: list[list[float]] = []  # losses of steps, seen to be finite, not yet written
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
-        self.stop, self.flushed_at = False, time.monotonic()
+        self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
         self.test_errors: int | None = None  # at the last step
 
     def go(self) -> bool:
@@ -43,7 +42,6 @@ class Training:
                 self.waiting.append(self.run.step())
                 bar.update()
                 self._now_and_then(bar)
-            self._flush(bar)
             if self.folder / f"model-{state_.step}.pt" not in state.checkpoints(self.folder):
                 self._save()
         finally:
@@ -85,25 +83,25 @@ class Training:
         for step, row in enumerate(values, self.state.step - len(values) + 1):
             if bad := log.not_finite(self.names, row):
                 raise self._not_finite(f"loss {bad}", step)
-        self.losses += values
+        self.state.losses += values
         self.waiting = []
 
     def _flush(self, bar: tqdm) -> None:
-        """Write the mean losses since the last line."""
+        """Write the mean losses since the last multiple of the log's interval."""
         self._check()
-        if not self.losses:
-            return
-        now = time.monotonic()
-        curves = {"rate/steps_per_second": len(self.losses) / (now - self.flushed_at)}
-        means = {name: sum(column) / len(column) for name, column in zip(self.names, zip(*self.losses, strict=True),
-                                                                        strict=True)}
-        self.losses, self.flushed_at = [], now
+        step, now = self.state.step, time.monotonic()
+        curves = {"rate/steps_per_second": (step - self.flushed_at[0]) / (now - self.flushed_at[1])}
+        self.flushed_at = step, now
+        columns = zip(*self.state.losses, strict=True)
+        means = {name: sum(column) / len(column) for name, column in zip(self.names, columns, strict=True)}
+        if step % self.cfg.log_every == 0:  # those behind the last multiple count again if the run is made longer
+            self.state.losses = []
         for name, value in means.items():
             player, _, term = name.partition("/")
             curves[log.curve(term) if term else f"loss/{player.lower()}_loss"] = value
             if not term:
                 self.shown[player.lower()] = f"{value:.3f}"
-        self.log.scalars(self.state.step, curves)
+        self.log.scalars(step, curves)
         bar.set_postfix(self.shown, refresh=False)
 
     def _accuracies(self, bar: tqdm) -> None:

@@ -38,6 +38,7 @@ class Run(NamedTuple):
     step: Step
     steps_per_epoch: int
     device: torch.device
+    begun: dict[str, Any]  # with which versions, as `provenance` tells
 
 
 def resolve(cfg: Config) -> Config:
@@ -78,7 +79,7 @@ def scheduled(cfg: Config, pool: int, test: int) -> Config:
     check(dataclasses.replace(cfg, steps=steps))
     # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
     seldom = math.ceil(2 * test / (15 * cfg.batch_size) / EVALUATION_SHARE)
-    # Whole multiples of the log's interval, so that a resumed run writes the same lines.
+    # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), 2000) / cfg.log_every) * cfg.log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}
@@ -116,7 +117,8 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     if saved:
         state.load_state_dict(saved)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
-    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device)
+    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device,
+               provenance(saved))
 
 
 @torch.no_grad()
@@ -130,13 +132,25 @@ def step_flop(D: nn.Module, spec: Spec, cfg: Config) -> float:
     return 12 * cfg.batch_size * counter.get_total_flops()
 
 
+def provenance(saved: dict[str, Any] | None) -> dict[str, Any]:
+    """The versions with which the run was begun, and those of every continuation that found others than before."""
+    now = world.versions()
+    if saved is None:
+        return {"versions": now, "resumed": []}
+    versions, resumed = saved["versions"], saved["resumed"]
+    before = resumed[-1]["versions"] if resumed else versions
+    return {"versions": versions,
+            "resumed": resumed if now == before else [*resumed, {"step": saved["step"], "versions": now}]}
+
+
 def storage_place(asked: str, data: Data, device: torch.device) -> str:
     """Where the training images will lie, from --data and from how they were loaded."""
     if isinstance(data.arrays.train_image, np.memmap):
         return "disk"
     if asked == "disk":
         raise UserError(f"--data disk: {data.spec.name} has no file; leave the flag out")
-    fits = data.arrays.train_image.nbytes <= world.image_budget(device)
+    # On a CPU they lie there already, and would be counted twice.
+    fits = device.type == "cpu" or data.arrays.train_image.nbytes <= world.image_budget(device)
     return asked if asked != "auto" else "device" if fits else "host"
 
 
@@ -155,7 +169,7 @@ def record(run: Run) -> dict[str, Any]:
     return {"settings": as_dict(run.cfg), "labelled": torch.from_numpy(rows), "labelled_digest": splits.digest(rows),
             "data": {"digest": run.data.digest, "shape": list(run.data.spec.shape), "classes": run.data.spec.classes,
                      "class_names": list(run.data.class_names)},
-            "versions": world.versions()}
+            **run.begun}
 
 
 def accuracy_sets(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -18,12 +18,14 @@ FORMAT = 1
 
 
 class State:
-    """Step, networks, one optimiser per player, and the averaged discriminator."""
+    """Step, networks, one optimiser per player, the averaged discriminator, and the losses of the steps that are not
+    yet in a line of the log."""
 
     def __init__(self, nets: dict[str, nn.Module], players: tuple[Player, ...], average: float,
                  capturable: bool = False):
         """`capturable`: what changes from step to step lies in tensors on the device, as a CUDA graph needs it."""
         self.step, self.nets, self.average, self.capturable = 0, nets, average, capturable
+        self.losses: list[list[float]] = []
         self.moves = {p.name: [w for net in p.trains for w in nets[net].parameters()] for p in players}
         self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
         self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
@@ -64,13 +66,13 @@ class State:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers, tensors and numbers."""
-        return {"step": self.step, "nets": {name: net.state_dict() for name, net in self.nets.items()},
-                "averaged": self.averaged.state_dict(),
+        return {"step": self.step, "losses": self.losses, "averaged": self.averaged.state_dict(),
+                "nets": {name: net.state_dict() for name, net in self.nets.items()},
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take the saved values in place of the present ones."""
-        self.step = saved["step"]
+        self.step, self.losses = saved["step"], saved["losses"]
         for name, net in self.nets.items():
             net.load_state_dict(saved["nets"][name])
         self.averaged.load_state_dict(saved["averaged"])
@@ -137,8 +139,8 @@ def find(path: str | Path) -> Path:
     return path
 
 
-KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "step", "nets", "averaged",
-        "optimisers"}
+KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "resumed", "step", "losses", "nets",
+        "averaged", "optimisers"}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -54,8 +54,11 @@ def test_what_grows_is_measured(tmp_path):
     assert all(row["steps_per_second"] > 0 for row in rows)
 
 
-def test_bad_names_end_in_two_lines(tmp_path):
-    done = benchmark("step.py", "--dataset", "digitz", cwd=tmp_path)
+@pytest.mark.parametrize(("script", "flag", "value", "message"), [
+    ("step.py", "--dataset", "digitz", "did you mean Digits"), ("step.py", "--precision", "int8", "int8"),
+    ("breakdown.py", "--precision", "int8", "int8")])
+def test_bad_names_end_in_two_lines(tmp_path, script, flag, value, message):
+    done = benchmark(script, flag, value, cwd=tmp_path)
     assert done.returncode == 2
-    assert "did you mean Digits" in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) <= 2

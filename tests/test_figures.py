@@ -21,7 +21,7 @@ def drawn(monkeypatch):
         kept.append(Figure(size))
         yield kept[-1]
 
-    monkeypatch.setattr(figures, "_figure", keep)
+    monkeypatch.setattr(figures, "canvas", keep)
     return kept
 
 

@@ -120,6 +120,14 @@ def test_unsound_arrays_are_neither_written_nor_read(tmp_path, file, change, fou
     assert str(file) in message
 
 
+@pytest.mark.parametrize("arrays", [toy()._asdict(), toy()[:3], None], ids=["dict", "three", "none"])
+def test_what_is_no_record_of_four_arrays_is_named(tmp_path, arrays):
+    message = refused(h5.write, tmp_path / "bad.h5", arrays, "Toy", NAMES, "")
+    assert f"bad.h5: not written: {type(arrays).__name__} in place of" in message
+    assert "h5.Arrays(train_image, train_label, test_image, test_label)" in message
+    assert h5.write(tmp_path / "good.h5", tuple(toy()), "Toy", NAMES, "").digest == h5.digest(toy())
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "a\\b", ".", "..", "-x", "a\nb"])
 def test_a_name_cannot_lead_to_another_folder(tmp_path, name):
     assert "name" in refused(h5.write, tmp_path / "bad.h5", toy(), name, NAMES, "")

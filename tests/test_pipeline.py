@@ -9,6 +9,7 @@ from datasets.pipeline import LABELLED, Pipeline
 from datasets.splits import Split
 from datasets.storage import Storage
 from datasets.stream import Stream
+from engine import run, world
 from ops import Pixels
 
 RNG = np.random.RandomState(0)
@@ -48,6 +49,23 @@ def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):
         first, *others = [ours.fetch(1, position) for ours in places]
         for other in others:
             assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_images_that_just_fit_are_not_counted_twice(build, monkeypatch):
+    """What is free has shrunk by the images once they were loaded."""
+    free = iter([80 * 64, 0])
+    monkeypatch.setattr(world, "image_budget", lambda where: next(free, 0))
+    assert build(data="auto").pipeline.storage.place == "device"
+    assert build(data="auto").pipeline.storage.place == "disk"  # now there is no room at all
+
+
+@pytest.mark.parametrize(("asked", "device", "free", "place"), [
+    ("auto", "cuda", 80 * 64, "device"), ("auto", "cuda", 80 * 64 - 1, "host"), ("auto", "cpu", 0, "device"),
+    ("host", "cpu", 80 * 64, "host"), ("device", "cuda", 0, "device")])
+def test_the_place_of_loaded_images(build, monkeypatch, asked, device, free, place):
+    data = build().data
+    monkeypatch.setattr(world, "image_budget", lambda where: free)
+    assert run.storage_place(asked, data, torch.device(device)) == place
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident")

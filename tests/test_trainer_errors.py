@@ -1,0 +1,96 @@
+"""What trainer.py refuses or stops at: a message, and nothing half written."""
+import pytest
+import torch
+
+import datasets
+from datasets import h5
+from engine import state
+from tests.conftest import toy_arrays
+from tests.mirror import mounted
+from tests.runs import TOY, only_run, trainer
+
+BAD = {
+    "unknown data set": (["--dataset", "MNISTT"], "did you mean MNIST"),
+    "unknown recipe": (["--recipe", "improved-gam"], "did you mean improved-gan"),
+    "unknown model": (["--model", "mpl"], "did you mean mlp"),
+    "unknown flag": (["--lables", "8"], "Did you mean --labels"),
+    "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
+    "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
+    "seeds that do not pair": (["--seed", "1", "2", "--label_seed", "1", "2", "3"], "--seed 1 2: 2 values beside 3"),
+    "one of the seeds": (["--seed", "1", "x"], "--seed: not a whole number: 'x'"),
+    "embedded set on disk": (["--dataset", "Digits", "--labels", "10", "--data", "disk"], "--data disk: Digits"),
+    "unknown term": (["--weight", "D/reel=1"], "D/supervised"),
+    "weight of no number": (["--weight", "D/real=x"], "TERM=NUMBER"),
+    "too many labels": (["--labels", "800"], "--labels 800"),
+    "labels not divisible": (["--labels", "9"], "multiple of the 4 classes"),
+    "batch over the pool": (["--batch_size", "81"], "--batch_size 81"),
+    "negative": (["--epochs", "-5"], "--epochs -5"),
+    "a flag twice": (["--labels", "12"], "--labels: given twice"),
+    "several seeds twice": (["--seed", "3", "--seed", "1", "2"], "--seed: given twice"),
+    "a term twice": (["--weight", "D/real=0", "D/real=1"], "--weight D/real=1"),
+    "batch of one": (["--batch_size", "1"], "--batch_size"),
+    "empty checkpoint": (["--checkpoint", ""], "--checkpoint"),
+    "absurd": (["--epochs", "1e30"], "--epochs"),
+    "nan": (["--learning_rate_d", "nan"], "--learning_rate_d nan"),
+    "device that is not there": (["--device", "cuda:99"], "--device cuda:99"),
+    "device of no kind": (["--device", "tpu"], "--device tpu"),
+    "no checkpoint": (["--checkpoint", "nowhere"], "nowhere: no such file"),
+    "train_dir in a file": (["--train_dir", "file/in"], "--train_dir file/in"),
+    "set not downloaded": (["--dataset", "SVHN", "--labels", "1000"], "download.py --dataset SVHN"),
+    "model that does not fit": (["--model", "ssgan"], "--model ssgan takes"),
+    "validation too large": (["--validation", "80"], "--validation 80"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named_in_two_lines_and_leaves_nothing(case, data_dir, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    argv, message = BAD[case]
+    usual = dict(zip(TOY[::2], TOY[1::2], strict=True)) | {"--data_dir": data_dir, "--steps": 3}
+    if case != "a flag twice":
+        usual = {flag: value for flag, value in usual.items() if flag not in argv}
+    done = trainer(*(word for pair in usual.items() for word in pair), *argv, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path):
+    done = trainer(*TOY, "--data_dir", data_dir, "--steps", 40, "--save_every", 5, cwd=tmp_path)
+    assert done.returncode == 0
+    run = only_run(tmp_path)
+    path = state.find(run)
+    saved = torch.load(path, weights_only=True)
+    saved["nets"]["G"]["hidden.0.weight"][0, 0] = float("nan")
+    saved["step"], saved["settings"]["steps"] = 20, 60
+    for old in state.checkpoints(run):
+        old.unlink()
+    torch.save(saved, path.with_name("model-20.pt"))
+    done = trainer("--checkpoint", run, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "loss D/fake is not finite at step 21" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in state.checkpoints(run)] == ["model-20.pt"]
+
+
+def test_other_images_under_the_same_name_are_refused(data_dir, tmp_path):
+    mine = tmp_path / "data"
+    h5.write(datasets.path("Grey8", mine), toy_arrays((8, 8, 1)), "Grey8", tuple("abcd"), "first")
+    assert trainer(*TOY, "--data_dir", mine, "--steps", 2, cwd=tmp_path).returncode == 0
+    datasets.path("Grey8", mine).unlink()
+    h5.write(datasets.path("Grey8", mine), toy_arrays((8, 8, 1), seed=1), "Grey8", tuple("abcd"), "second")
+    done = trainer("--checkpoint", only_run(tmp_path), "--steps", 4, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not those of the checkpoint" in done.stderr
+
+
+def test_a_disk_that_fills_up_stops_the_run_in_one_line(data_dir, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted(disk, "4m"):
+        done = trainer(*TOY, "--data_dir", data_dir, "--steps", 20, "--train_dir", disk, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "cannot be written" in done.stderr
+        assert not list(disk.glob("*/*.tmp"))
