@@ -89,6 +89,7 @@ def between(run: Run) -> dict[str, float]:
                 common.wait(run.device)
                 start = time.perf_counter()
                 job(*arguments)
+                training._written()  # although it would be written beside the steps
                 common.wait(run.device)
                 times.append(time.perf_counter() - start)
             found[name] = 1000 * min(times) / interval

@@ -1,9 +1,11 @@
 """The training loop: steps, and now and then a look at how it goes."""
+import copy
 import json
 import shutil
 import signal
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -23,6 +25,8 @@ class Training:
         self.log = log.Log(folder, run.cfg, run.state.step)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
         self.waiting: list[list[torch.Tensor]] = []  # losses of steps, still on the device
+        self.writer = ThreadPoolExecutor(1)  # of checkpoints
+        self.writing: Future | None = None
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
@@ -42,10 +46,13 @@ class Training:
                 self.waiting.append(self.run.step())
                 bar.update()
                 self._now_and_then(bar)
+            self._written()
             if self.folder / f"model-{state_.step}.pt" not in state.checkpoints(self.folder):
                 self._save()
+            self._written()
         finally:
             bar.close()
+            self.writer.shutdown()
             self.log.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -127,6 +134,7 @@ class Training:
                                                                            self.run.device)))
 
     def _not_finite(self, what: str, step: int) -> UserError:
+        self._written()
         kept = state.checkpoints(self.folder)
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there was no checkpoint yet"
         return UserError(f"{what} is not finite at step {step}; {where}.\n"
@@ -137,7 +145,15 @@ class Training:
         tensors = [t for net in self.state.nets.values() for t in net.state_dict().values() if t.is_floating_point()]
         if not torch.stack([t.sum() for t in tensors]).isfinite().all():
             raise self._not_finite("a weight", self.state.step)
-        state.save(self.state, record(self.run), self.folder, self.cfg.keep)
+        self._written()
+        content = copy.deepcopy(self.state.state_dict())  # the next step changes the tensors
+        self.writing = self.writer.submit(state.save, content, record(self.run), self.folder, self.cfg.keep)
+
+    def _written(self) -> None:
+        """Wait until the last checkpoint is on the disk; UserError if it could not be written."""
+        if self.writing:
+            writing, self.writing = self.writing, None
+            writing.result()
 
 
 def start(run: Run) -> Training:

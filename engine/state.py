@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from config import UserError
 from recipes import Player
 
-FORMAT = 1
+FORMAT = 2
 
 
 class State:
@@ -30,6 +30,7 @@ class State:
         self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
         self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
         self.averaged = copy.deepcopy(nets["D"]).requires_grad_(False) if average else nets["D"]
+        self.seen = {**nets, "averaged": self.averaged}  # by the losses
         pairs = zip(self.averaged.state_dict().values(), nets["D"].state_dict().values(), strict=True)
         self.followed = list(zip(*[(a, p) for a, p in pairs if a.is_floating_point()], strict=True))
         self.average_rate = self._changing(1.0)
@@ -97,14 +98,15 @@ def fitting(path: Path, what: str) -> Iterator[None]:
                         "checkpoint, or the version that wrote it") from None
 
 
-def save(state: State, record: dict[str, Any], folder: Path, keep: int) -> Path:
-    """Write model-<step>.pt with the state and `record` (settings, labelled rows, data) and drop all but the `keep`
-    newest. Whole or not at all: temporary name, fsync, rename. UserError where the disk does not take it."""
-    path = folder / f"model-{state.step}.pt"
+def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: int) -> Path:
+    """Write model-<step>.pt with `content` (State.state_dict) and `record` (settings, labelled rows, data) and drop
+    all but the `keep` newest. Whole or not at all: temporary name, fsync, rename. UserError where the disk does not
+    take it."""
+    path = folder / f"model-{content['step']}.pt"
     partial = path.with_suffix(".tmp")
     try:
         with open(partial, "wb") as file:
-            torch.save({"format": FORMAT, **record, **state.state_dict()}, file)
+            torch.save({"format": FORMAT, **record, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

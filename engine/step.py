@@ -49,7 +49,7 @@ class Step:
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
             batch = pipeline.batch(*fetched, z)
             with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=cfg.precision == "bfloat16"):
-                terms = loss(state.nets, batch)
+                terms = loss(state.seen, batch)
             total = sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
             move(state, player, total)
             if "D" in player.trains:

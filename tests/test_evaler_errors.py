@@ -58,7 +58,7 @@ class Code:
         return os.mkdir, ("executed",)
 
 
-@pytest.mark.parametrize("dump", [lambda path: torch.save({"format": 1, "settings": Code()}, path),
+@pytest.mark.parametrize("dump", [lambda path: torch.save({"format": 2, "settings": Code()}, path),
                                   lambda path: path.write_bytes(pickle.dumps(Code()))], ids=["torch", "pickle"])
 def test_code_in_a_file_is_not_executed(runs, monkeypatch, capsys, dump):
     (runs["gan"] / "model-30.pt").unlink()

@@ -1,5 +1,6 @@
 """What must hold of every recipe, with every model that it can train; whoever adds one gets these tests."""
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -8,16 +9,19 @@ import torch
 import datasets
 import ops
 import recipes
-from config import UserError
+from config import Spec, UserError
 from datasets import h5
 from engine import run as engine_run
 from engine import state
 from engine.run import term_weights
 from engine.step import Step, rate_factor
 from models import MODELS
+from tests.conftest import TOYS
 
-TOY = {"mlp": "Grey8", "conv-small": "Colour16", "ssgan": "Colour16"}
-CASES = [(recipe, model) for recipe in recipes.RECIPES for model in MODELS]
+TOY = {model: "Grey8" if model == "mlp" else "Colour16" for model in MODELS}
+# Every recipe with the networks that it chooses for both toys, and every network with two recipes.
+CASES = sorted({(name, recipes.defaults(recipe, Spec("toy", shape, 4)).model) for name, recipe in recipes.RECIPES.items()
+                for shape in TOYS.values()} | set(itertools.product(("improved-gan", "supervised"), MODELS)))
 every_recipe = pytest.mark.parametrize("recipe", recipes.RECIPES)
 every_case = pytest.mark.parametrize(("recipe", "model"), CASES)
 
@@ -58,14 +62,14 @@ def assert_bitwise(ours, theirs):
 def test_terms_are_the_declared_ones_and_finite(recipe, model, build):
     run = build(recipe, TOY[model], model=model)
     for number, player in enumerate(run.players):
-        terms = player.loss(run.state.nets, batch_of(run, number))
+        terms = player.loss(run.state.seen, batch_of(run, number))
         assert tuple(terms) == player.terms
         assert all(term.dim() == 0 and term.isfinite() for term in terms.values())
 
 
 def losses_and_gradients(run, number, batch):
     player = run.players[number]
-    terms = player.loss(run.state.nets, batch)
+    terms = player.loss(run.state.seen, batch)
     return terms, torch.autograd.grad(sum(terms.values()), run.state.moves[player.name])
 
 
@@ -99,7 +103,7 @@ def test_bfloat16_is_float32_but_for_its_rounding(recipe, model, build):
         for rounded in (False, True):
             torch.manual_seed(0)
             with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
-                found.append(torch.stack(list(player.loss(run.state.nets, batch).values())))
+                found.append(torch.stack(list(player.loss(run.state.seen, batch).values())))
         torch.testing.assert_close(*found, rtol=0.03, atol=0.03)
 
 
@@ -131,7 +135,7 @@ def test_resume_is_bitwise_the_uninterrupted_run(recipe, model, build, tmp_path)
     losses = scheduled_steps(whole, 6)
     half = build(recipe, TOY[model], **short)
     scheduled_steps(half, 3)
-    path = state.save(half.state, engine_run.record(half), tmp_path, keep=1)
+    path = state.save(half.state.state_dict(), engine_run.record(half), tmp_path, keep=1)
     torch.manual_seed(999)  # whatever else happened in between
     resumed = engine_run.build(half.cfg, state.load(path))
     assert resumed.state.step == 3
@@ -290,6 +294,6 @@ def test_a_cuda_graph_does_what_it_recorded(recipe, model, build, tmp_path, caps
     torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
     half = build(recipe, TOY[model], **changing)
     scheduled_steps(half, 6)
-    path = state.save(half.state, engine_run.record(half), tmp_path, keep=1)
+    path = state.save(half.state.state_dict(), engine_run.record(half), tmp_path, keep=1)
     resumed = engine_run.build(half.cfg, state.load(path))
     torch.testing.assert_close(torch.tensor(scheduled_steps(resumed, 6)), expected[6:], rtol=1e-4, atol=1e-5)

@@ -18,7 +18,7 @@ def run(build):
 
 def save(run, folder, step, keep=9):
     run.state.step = step
-    return state.save(run.state, engine_run.record(run), folder, keep)
+    return state.save(run.state.state_dict(), engine_run.record(run), folder, keep)
 
 
 def test_newest_is_by_number_and_old_ones_go(run, tmp_path):
@@ -46,7 +46,7 @@ class Evil:
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    torch.save({"format": 1, "step": Evil(tmp_path / "ran")}, tmp_path / "model-1.pt")
+    torch.save({"format": 2, "step": Evil(tmp_path / "ran")}, tmp_path / "model-1.pt")
     (tmp_path / "model-2.pt").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
     for step in (1, 2):
         with pytest.raises(UserError, match="not a whole checkpoint"):
@@ -67,7 +67,7 @@ def test_a_truncated_file_is_refused(run, tmp_path, keep):
 def test_another_format_is_refused(run, tmp_path):
     for content in ({"format": 99}, [1], {"step": 1}):
         torch.save(content, tmp_path / "model-1.pt")
-        with pytest.raises(UserError, match="not a checkpoint of format 1"):
+        with pytest.raises(UserError, match="not a checkpoint of format 2"):
             state.load(tmp_path / "model-1.pt")
 
 
