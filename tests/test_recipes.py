@@ -20,8 +20,9 @@ from tests.conftest import TOYS
 
 TOY = {model: "Grey8" if model == "mlp" else "Colour16" for model in MODELS}
 # Every recipe with the networks that it chooses for both toys, and every network with two recipes.
-CASES = sorted({(name, recipes.defaults(recipe, Spec("toy", shape, 4)).model) for name, recipe in recipes.RECIPES.items()
-                for shape in TOYS.values()} | set(itertools.product(("improved-gan", "supervised"), MODELS)))
+CASES = sorted({(name, recipes.defaults(recipe, Spec("toy", shape, 4)).model)
+                for name, recipe in recipes.RECIPES.items() for shape in TOYS.values()}
+               | set(itertools.product(("improved-gan", "supervised"), MODELS)))
 every_recipe = pytest.mark.parametrize("recipe", recipes.RECIPES)
 every_case = pytest.mark.parametrize(("recipe", "model"), CASES)
 
