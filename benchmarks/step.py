@@ -177,12 +177,12 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
             plain.step()
 
     counts = {}
+    with FlopCounterMode(display=False) as counter:  # a replayed CUDA graph would count as nothing
+        fast()
+    slow()
     for step in (fast, slow):
-        step()  # the first one pays for what is set up once
         counts[step] = max(1, round(seconds / 2 / BLOCKS * common.rate(step, 2, run.device)))
     rates = [tuple(common.rate(step, counts[step], run.device) for step in (fast, slow)) for _ in range(BLOCKS)]
-    with FlopCounterMode(display=False) as counter:
-        fast()
     fast_its, plain_its = (median(column) for column in zip(*rates, strict=True))
     images = run.cfg.batch_size * sum(player.times for player in run.players)
     tflops, peak = counter.get_total_flops() * fast_its / 1e12, common.peak(run.device, run.cfg.precision)
