@@ -91,7 +91,7 @@ class PlainNoise(nn.Module):
 
 
 def plain_nets(run: Run) -> dict[str, nn.Module]:
-    """The run's nets of library parts: weight_norm with trained scales, noise of randn, contiguous."""
+    """The run's nets of library parts: weight_norm with trained scales, noise of randn, Dropout, contiguous."""
     nets = models.build(run.cfg, run.data.spec)
     for name, net in run.state.nets.items():
         nets[name].load_state_dict(net.state_dict())
@@ -99,6 +99,8 @@ def plain_nets(run: Run) -> dict[str, nn.Module]:
             for key, child in module.named_children():
                 if isinstance(child, ops.GaussianNoise):
                     setattr(module, key, PlainNoise(child.sigma))
+                if isinstance(child, ops.Dropout):
+                    setattr(module, key, nn.Dropout(child.p))
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight")
                 parametrizations.weight_norm(module, dim=1 if isinstance(module, nn.ConvTranspose2d) else 0)
