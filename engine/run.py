@@ -113,7 +113,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     players = recipe.players(cfg)
     if saved is None:
         initialise(nets, pipeline, recipe.init_images(cfg), cfg)
-    state = State(nets, players, cfg.average, capturable=cfg.graph and device.type == "cuda")
+    state = State(nets, players, cfg.average, capturable=device.type == "cuda")
     if saved:
         state.load_state_dict(saved)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)

@@ -19,7 +19,7 @@ class Step:
                  cfg: Config):
         self.state, self.players, self.pipeline = state, players, pipeline
         self.updates = [self._update(player, weights, cfg) for player in players]
-        if state.capturable:
+        if cfg.graph and state.capturable:
             self.updates = [Graph(update, f"{cfg.recipe}, update of {player.name}")
                             for update, player in zip(self.updates, players, strict=True)]
 
