@@ -168,7 +168,8 @@ def test_hidden_labels_cannot_matter(recipe, model, how, build, settings, tmp_pa
 
 @every_case
 def test_training_lowers_the_class_loss(recipe, model, build):
-    run = build(recipe, TOY[model], model=model, learning_rate_d=1e-3)
+    # The toy classes are noise, of which nothing is left to learn where images are moved.
+    run = build(recipe, TOY[model], model=model, learning_rate_d=1e-3, flip=False, shift=0)
     before = torch.tensor(steps(run, 3))[:, 0].mean()
     steps(run, 40)
     assert torch.tensor(steps(run, 10))[:, 0].mean() < 0.8 * before
