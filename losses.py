@@ -3,6 +3,8 @@
 Notation: l = logits of the real classes [B, K]; Z = logsumexp(l); r = logit of "real" [B] (`Verdict.real`), so that
 D(x) = p(real | x) = sigmoid(r). With an implicit head r = Z.
 """
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -53,3 +55,47 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
 def annealed(start: float, step: Tensor, steps: int) -> Tensor:
     """start * (1 - step / steps), 0 from `steps` on (SSGAN-Tensorflow, trainer.py: 10 over 1500 steps)."""
     return start * (1 - step / steps).clamp(0, 1)
+
+
+def cross_entropy_of_all(classes: Tensor, real: Tensor, y: Tensor) -> Tensor:
+    """-log p(y | x) of labelled images over all K+1 classes (Odena 2016). It is `cross_entropy` plus
+    `taken_for_real` of the same images."""
+    return functional.cross_entropy(all_logits(classes, real), y)
+
+
+def conditional_entropy(classes: Tensor) -> Tensor:
+    """E_x H[p(y | x, D)], nats, of p = softmax(l) over the K classes: low where each image is put into a class with
+    confidence (Springenberg 2016, in eq. 7)."""
+    log_p = functional.log_softmax(classes, dim=1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def marginal_entropy(classes: Tensor) -> Tensor:
+    """H[p(y | D)], nats, of the batch mean of p(y | x, D): high where the classes are used equally (Springenberg 2016,
+    in eq. 7)."""
+    log_p = torch.logsumexp(functional.log_softmax(classes, dim=1), dim=0) - math.log(len(classes))
+    return -(log_p.exp() * log_p).sum()
+
+
+def probability_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of (softmax(l) - softmax(l'))^2 over images and classes, for the logits [B, K] of two passes of the same
+    images under dropout (Wei et al. 2018, CT_CIFAR.py)."""
+    return functional.mse_loss(torch.softmax(first, dim=1), torch.softmax(second, dim=1))
+
+
+def feature_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of (f - f')^2 over images and features [B, F], for the same two passes (Wei et al. 2018, CT_CIFAR.py)."""
+    return functional.mse_loss(first, second)
+
+
+def step_towards(x: Tensor, target: Tensor, length: float) -> Tensor:
+    """x + length * (target - x) / |target - x|, the norm of each image or z by itself: a step of that
+    length on the way from x to the target (Lecouat et al. 2018, train_cifar.py)."""
+    direction = functional.normalize((target - x).flatten(1), dim=1)
+    return x + length * direction.view_as(x)
+
+
+def smooth_distance(first: Tensor, second: Tensor, eps: float = 1e-8) -> Tensor:
+    """Sum over the classes of sqrt((l - l')^2 + eps), a smooth |l - l'|, mean over the batch (Lecouat et al. 2018,
+    train_cifar.py)."""
+    return ((first - second).square() + eps).sqrt().sum(1).mean()

@@ -11,7 +11,7 @@ from config import Config, Spec, nearest
 
 from . import conv_small, mlp, ssgan
 
-MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "ssgan": ssgan.build}
+MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-wide": conv_small.build_wide, "ssgan": ssgan.build}
 
 
 def build(cfg: Config, spec: Spec) -> dict[str, nn.Module]:

@@ -1,4 +1,7 @@
-"""The conv-small pair of Salimans et al. 2016 (SVHN, CIFAR-10), code: train_{svhn,cifar}_feature_matching.py."""
+"""The conv-small pair of Salimans et al. 2016 (SVHN, CIFAR-10), code: train_{svhn,cifar}_feature_matching.py; and the
+conv-wide pair of Wei et al. 2018, the same with more maps and a shorter z, code: CT_CIFAR.py of biuyq/CT-GAN."""
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -7,29 +10,34 @@ from config import Spec, UserError
 from ops import Dropout, Pixels, ShiftBatchNorm, Verdict, at_least_float32, verdict, weight_norm
 
 N_Z = 100
+WIDE = (128, 256, 512, 256, 128)
+WIDE_N_Z = 50
+
+Pool = Literal["average", "max"]
 
 
 class Discriminator(nn.Module):
-    """Dropout 0.2, 3 convolutions of `width`, dropout 0.5, 3 of 2 * width, dropout 0.5, 3 more without padding,
-    global average pool (the features [B, 2 * width]), dense logits. Weights N(0, 0.05^2), leaky ReLU 0.2; only the
-    last layer's scale is trained."""
+    """Dropout 0.2, 3 convolutions of a maps, dropout 0.5, 3 of b, dropout 0.5, then without padding 3x3 to c, 1x1 to
+    d and 1x1 to e; a global pool (the features [B, e]), dense logits. Weights N(0, 0.05^2), leaky ReLU 0.2; only the
+    last layer's scale is trained. `widths` is (a, b, c, d, e)."""
 
-    def __init__(self, spec: Spec, logits: int, width: int, pixels: Pixels):
+    def __init__(self, spec: Spec, logits: int, widths: tuple[int, ...], pool: Pool = "average"):
         super().__init__()
-        self.classes, self.pixels = spec.classes, pixels
-        wide = 2 * width
+        self.classes, self.pool = spec.classes, pool
+        self.pixels = Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
+        a, b, c, d, e = widths
         self.body = nn.Sequential(
             Dropout(0.2),
-            *_conv(spec.shape[2], width), *_conv(width, width), *_conv(width, width, stride=2),
+            *_conv(spec.shape[2], a), *_conv(a, a), *_conv(a, a, stride=2),
             Dropout(0.5),
-            *_conv(width, wide), *_conv(wide, wide), *_conv(wide, wide, stride=2),
+            *_conv(a, b), *_conv(b, b), *_conv(b, b, stride=2),
             Dropout(0.5),
-            *_conv(wide, wide, padding=0), *_conv(wide, wide, kernel=1, padding=0),
-            *_conv(wide, wide, kernel=1, padding=0))
-        self.head = weight_norm(nn.Linear(wide, logits), std=0.05, train_scale=True, init_std=0.1)
+            *_conv(b, c, padding=0), *_conv(c, d, kernel=1, padding=0), *_conv(d, e, kernel=1, padding=0))
+        self.head = weight_norm(nn.Linear(e, logits), std=0.05, train_scale=True, init_std=0.1)
 
     def forward(self, x: Tensor) -> Verdict:
-        features = self.body(x).mean((2, 3))
+        maps = self.body(x)
+        features = maps.amax((2, 3)) if self.pool == "max" else maps.mean((2, 3))
         return verdict(self.head(features), features, self.classes)
 
 
@@ -38,15 +46,16 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: 
 
 
 class Generator(nn.Module):
-    """z ~ U[0, 1)^100 -> dense to 512 maps of an eighth of the size, normalised per unit before the reshape ->
+    """z ~ U[0, 1)^n_z -> dense to 512 maps of an eighth of the size, normalised per unit before the reshape ->
     5x5 deconvolutions to 256, 128 and the image, tanh. Weights N(0, 0.05^2); shift-only batch norm."""
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, n_z: int = N_Z):
         super().__init__()
+        self.n_z = n_z
         height, width, channels = spec.shape
         self.start = (512, height // 8, width // 8)
         units = 512 * (height // 8) * (width // 8)
-        self.dense, self.norm = nn.Linear(N_Z, units, bias=False), ShiftBatchNorm(units)
+        self.dense, self.norm = nn.Linear(n_z, units, bias=False), ShiftBatchNorm(units)
         self.up = nn.Sequential(_deconv(512, 256, bias=False), ShiftBatchNorm(256), nn.ReLU(),
                                 _deconv(256, 128, bias=False), ShiftBatchNorm(128), nn.ReLU())
         for layer in (self.dense, self.up[0], self.up[3]):
@@ -54,7 +63,7 @@ class Generator(nn.Module):
         self.out = weight_norm(_deconv(128, channels), std=0.05, train_scale=True, init_std=0.1)
 
     def prior(self, n: int, device: torch.device | str) -> Tensor:
-        return torch.rand(n, N_Z, device=device)
+        return torch.rand(n, self.n_z, device=device)
 
     def forward(self, z: Tensor) -> Tensor:
         maps = functional.relu(self.norm(self.dense(z))).unflatten(1, self.start)
@@ -65,13 +74,26 @@ def _deconv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 
-def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
-    """Conv nets for sizes that are multiples of 8, at least 16. SVHN: width 64, pixels (x - 127.5) / 127.5;
-    else width 96; CIFAR-10's code divides by 128."""
+def build(spec: Spec, head: str = "implicit", pool: Pool = "average") -> dict[str, nn.Module]:
+    """Conv nets for sizes that are multiples of 8, at least 16. SVHN: 64 and 128 maps, pixels (x - 127.5) / 127.5;
+    else 96 and 192 maps; CIFAR-10's code divides by 128."""
+    _check("conv-small", spec)
+    first = 64 if spec.name == "SVHN" else 96
+    return {"D": Discriminator(spec, _logits(spec, head), (first, *[2 * first] * 4), pool), "G": Generator(spec)}
+
+
+def build_wide(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
+    """The same for the same sizes and pixels, with up to 512 maps and a z of 50."""
+    _check("conv-wide", spec)
+    return {"D": Discriminator(spec, _logits(spec, head), WIDE), "G": Generator(spec, WIDE_N_Z)}
+
+
+def _check(model: str, spec: Spec) -> None:
     height, width, _ = spec.shape
     if height % 8 or width % 8 or min(height, width) < 16:
-        raise UserError(f"--model conv-small takes sizes that are multiples of 8, from 16 up; {spec.name} is "
+        raise UserError(f"--model {model} takes sizes that are multiples of 8, from 16 up; {spec.name} is "
                         f"{height}x{width}. Use --model mlp")
-    pixels = Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
-    logits = spec.classes + (head == "explicit")
-    return {"D": Discriminator(spec, logits, 64 if spec.name == "SVHN" else 96, pixels), "G": Generator(spec)}
+
+
+def _logits(spec: Spec, head: str) -> int:
+    return spec.classes + (head == "explicit")

@@ -6,10 +6,11 @@ optimiser move its own nets.
 """
 from config import Config, Spec, nearest
 
-from . import improved_gan, ssgan, supervised
+from . import catgan, ct_gan, improved_gan, manifold_gan, sgan, ssgan, supervised
 from .player import Player, Recipe
 
-RECIPES = {recipe.name: recipe for recipe in (improved_gan.RECIPE, ssgan.RECIPE, supervised.RECIPE)}
+RECIPES = {method.RECIPE.name: method.RECIPE
+           for method in (improved_gan, ssgan, sgan, catgan, ct_gan, manifold_gan, supervised)}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]
 

@@ -99,3 +99,53 @@ def test_huber_is_quadratic_then_linear():
 def test_annealing_falls_linearly_to_zero_and_stays():
     weights = [losses.annealed(10.0, torch.tensor(float(s)), 1500).item() for s in (0, 750, 1500, 9000)]
     np.testing.assert_allclose(weights, [10, 5, 0, 0])
+
+
+@heads
+def test_cross_entropy_of_all_is_of_the_k_plus_1_probabilities(columns):
+    raw, y = logits(columns), torch.arange(B) % K
+    verdict = ops.verdict(raw, raw, K)
+    p = torch.exp(k_plus_1(raw)) / torch.exp(k_plus_1(raw)).sum(1, keepdim=True)
+    theirs = -sum(p[i, y[i]].log() for i in range(B)) / B
+    assert_same(losses.cross_entropy_of_all(verdict.classes, verdict.real, y), theirs, raw)
+
+
+def entropy(p):
+    return -sum(p[k] * p[k].log() for k in range(len(p)))
+
+
+def test_entropies_are_those_of_catgan():
+    raw = logits(K)
+    p = torch.exp(raw) / torch.exp(raw).sum(1, keepdim=True)
+    assert_same(losses.conditional_entropy(raw), sum(entropy(p[i]) for i in range(B)) / B, raw)
+    assert_same(losses.marginal_entropy(raw), entropy(sum(p[i] for i in range(B)) / B), raw)
+
+
+def test_entropies_at_their_ends_and_far_out():
+    sure = (1e4 * torch.eye(K)).requires_grad_()
+    for loss, value in ((losses.conditional_entropy(sure), 0.0), (losses.marginal_entropy(sure), np.log(K)),
+                        (losses.marginal_entropy(sure[:1]), 0.0)):
+        assert loss.item() == pytest.approx(value, abs=1e-6)
+        assert torch.autograd.grad(loss, sure)[0].isfinite().all()
+
+
+def test_two_passes_are_compared_by_mean_squares():
+    first, second = logits(K), logits(K)
+    p, q = (torch.exp(raw) / torch.exp(raw).sum(1, keepdim=True) for raw in (first, second))
+    for ours, a, b in ((losses.probability_distance(first, second), p, q),
+                       (losses.feature_distance(first, second), first, second)):
+        assert_same(ours, sum((a[i, k] - b[i, k]) ** 2 for i in range(B) for k in range(K)) / (B * K), first, second)
+
+
+def test_a_step_has_its_length_and_points_at_the_target():
+    x, target = (torch.randn(B, 2, 3, 3, dtype=torch.float64, requires_grad=True) for _ in "xt")
+    theirs = torch.stack([x[i] + 20 * (target[i] - x[i]) / ((target[i] - x[i]) ** 2).sum().sqrt() for i in range(B)])
+    assert_same(losses.step_towards(x, target, 20.0).cos().sum(), theirs.cos().sum(), x, target)
+    assert torch.equal(losses.step_towards(x, x, 20.0), x)
+
+
+def test_smooth_distance_sums_over_the_classes():
+    first, second = logits(K), logits(K)
+    theirs = sum(((first[i, k] - second[i, k]) ** 2 + 1e-8) ** 0.5 for i in range(B) for k in range(K)) / B
+    assert_same(losses.smooth_distance(first, second), theirs, first, second)
+    assert torch.autograd.grad(losses.smooth_distance(first, first.detach()), first)[0].abs().max() == 0

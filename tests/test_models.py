@@ -9,10 +9,11 @@ import ops
 from config import Spec, UserError
 from models import MODELS
 
-SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "ssgan": (32, 32, 3)}
+SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-wide": (32, 32, 3), "ssgan": (32, 32, 3)}
 COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568),
           ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
-          ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
+          ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382),
+          ("conv-wide", "CIFAR10", (32, 32, 3), 3_119_764, 4_523_782), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
           ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -56,7 +57,7 @@ def test_evaluation_is_deterministic_and_sees_one_image_as_in_a_batch(name):
     torch.testing.assert_close(D(x[:1]).classes, D(x).classes[:1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "last"), [("mlp", 1.0), ("conv-small", 0.1)])
+@pytest.mark.parametrize(("name", "last"), [("mlp", 1.0), ("conv-small", 0.1), ("conv-wide", 0.1)])
 def test_data_init_gives_standard_pre_activations(name, last):
     D = pair(name)["D"]
     height, width, channels = SHAPES[name]
@@ -80,13 +81,34 @@ def test_data_init_gives_standard_pre_activations(name, last):
         torch.testing.assert_close(deviation, torch.full_like(deviation, std), rtol=1e-2, atol=0)
 
 
+def convolutions(D):
+    return [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
+            for m in D.body if isinstance(m, nn.Conv2d)]
+
+
 def test_conv_small_layers_are_the_references():
     D = pair("conv-small")["D"]
-    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
-             for m in D.body if isinstance(m, nn.Conv2d)]
-    assert convs == [(3, 96, 3, 1, 1), (96, 96, 3, 1, 1), (96, 96, 3, 2, 1), (96, 192, 3, 1, 1), (192, 192, 3, 1, 1),
-                     (192, 192, 3, 2, 1), (192, 192, 3, 1, 0), (192, 192, 1, 1, 0), (192, 192, 1, 1, 0)]
+    assert convolutions(D) == [
+        (3, 96, 3, 1, 1), (96, 96, 3, 1, 1), (96, 96, 3, 2, 1), (96, 192, 3, 1, 1), (192, 192, 3, 1, 1),
+        (192, 192, 3, 2, 1), (192, 192, 3, 1, 0), (192, 192, 1, 1, 0), (192, 192, 1, 1, 0)]
     assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
+
+
+def test_conv_wide_layers_are_the_references():
+    nets = pair("conv-wide")
+    assert convolutions(nets["D"]) == [
+        (3, 128, 3, 1, 1), (128, 128, 3, 1, 1), (128, 128, 3, 2, 1), (128, 256, 3, 1, 1), (256, 256, 3, 1, 1),
+        (256, 256, 3, 2, 1), (256, 512, 3, 1, 0), (512, 256, 1, 1, 0), (256, 128, 1, 1, 0)]
+    assert [m.p for m in nets["D"].body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
+    assert nets["G"].prior(2, "cpu").shape == (2, 50)
+
+
+@pytest.mark.parametrize("pool", ["average", "max"])
+def test_the_features_of_conv_small_are_pooled_maps(pool):
+    D = pair("conv-small", pool=pool)["D"].eval()
+    x = torch.rand(2, 3, 32, 32)
+    maps = D.body(x).flatten(2)
+    torch.testing.assert_close(D(x).features, maps.max(2).values if pool == "max" else maps.mean(2))
 
 
 def test_weights_start_with_the_published_deviation():
@@ -111,7 +133,8 @@ def test_ssgan_takes_256_pixels():
 
 
 @pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
-                                             ("ssgan", (32, 24, 3)), ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
+                                             ("conv-wide", (28, 28, 1)), ("ssgan", (32, 24, 3)),
+                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):
         MODELS[name](Spec("a", shape, 10))

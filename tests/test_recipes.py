@@ -70,6 +70,7 @@ def test_terms_are_the_declared_ones_and_finite(recipe, model, build):
 
 def losses_and_gradients(run, number, batch):
     player = run.players[number]
+    torch.manual_seed(0)  # for what the loss itself draws, as the directions of manifold-gan
     terms = player.loss(run.state.seen, batch)
     return terms, torch.autograd.grad(sum(terms.values()), run.state.moves[player.name])
 
@@ -167,7 +168,8 @@ def test_hidden_labels_cannot_matter(recipe, model, how, build, settings, tmp_pa
 
 @every_case
 def test_training_lowers_the_class_loss(recipe, model, build):
-    run = build(recipe, TOY[model], model=model, learning_rate_d=1e-3)
+    # The toy classes are noise, of which nothing is left to learn where images are moved.
+    run = build(recipe, TOY[model], model=model, learning_rate_d=1e-3, flip=False, shift=0)
     before = torch.tensor(steps(run, 3))[:, 0].mean()
     steps(run, 40)
     assert torch.tensor(steps(run, 10))[:, 0].mean() < 0.8 * before

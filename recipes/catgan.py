@@ -1,0 +1,71 @@
+"""CatGAN (Springenberg 2016, "Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial
+Networks"): no fake class; a real image is one that the classifier is sure of, a generated one should leave it unsure.
+
+    L_D = -H_X[p(y | D)] + E H[p(y | x, D)] - E H[p(y | G(z), D)] + lambda E CE[y, p(y | x, D)]      (eq. 9)
+    L_G = -H_G[p(y | D)] + E H[p(y | G(z), D)]                                                       (eq. 7)
+
+p(y | x, D) is the softmax over the K classes, H an entropy, H_X and H_G that of the mean of p over a batch of real and
+of generated images. Both are minimised here; the paper maximises D's entropies, and there the signs are the opposite.
+Terms of D: supervised (eq. 8), marginal_real, conditional_real, conditional_fake; of G: marginal, conditional. Each
+enters with its sign above, so entropies that are to grow are logged negative. lambda is --weight D/supervised=LAMBDA.
+
+Where this differs from the paper:
+- the unlabelled and the labelled images come in batches of the same size; H_X is that of the unlabelled batch;
+- lambda is 1 by default, which is ours;
+- networks, labels, rates, schedule and averaging are those of `improved-gan` for the data set, with its deviations and
+  its short schedules for Digits, MNIST and Fashion, so that the game is the only difference.
+
+There is no logit of "real": what an evaluation tells of it means nothing here.
+"""
+import dataclasses
+from functools import partial
+from typing import Literal
+
+import losses
+import ops
+from config import GanConfig, Spec
+
+from . import improved_gan
+from .player import Player, Recipe
+
+CITATION = ("Springenberg 2016, Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial "
+            "Networks, arXiv:1511.06390")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(GanConfig):
+    """A generated image has no class of its own, so there is one head only."""
+
+    head: Literal["implicit"] = "implicit"
+    """K logits: there is no fake class."""
+
+
+def published(spec: Spec) -> dict:
+    return improved_gan.published(spec)
+
+
+def discriminator(nets, b):
+    D, G = nets["D"], nets["G"]
+    labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
+    return {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
+            "marginal_real": -losses.marginal_entropy(real.classes),
+            "conditional_real": losses.conditional_entropy(real.classes),
+            "conditional_fake": -losses.conditional_entropy(fake.classes)}
+
+
+def generator(nets, b):
+    D, G = nets["D"], nets["G"]
+    with ops.statistics_kept(D):
+        fake = D(G(b.z))
+    return {"marginal": -losses.marginal_entropy(fake.classes),
+            "conditional": losses.conditional_entropy(fake.classes)}
+
+
+def players(cfg: Settings) -> tuple[Player, Player]:
+    return (Player("D", ("D",), ("supervised", "marginal_real", "conditional_real", "conditional_fake"), discriminator,
+                   partial(ops.Adam, lr=cfg.learning_rate_d, betas=(0.5, 0.999))),
+            Player("G", ("G",), ("marginal", "conditional"), generator,
+                   partial(ops.Adam, lr=cfg.learning_rate_g, betas=(0.5, 0.999))))
+
+
+RECIPE = Recipe("catgan", CITATION, Settings, published, players, init_images=improved_gan.RECIPE.init_images)

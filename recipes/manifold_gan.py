@@ -1,0 +1,81 @@
+"""A GAN that regularises its classifier along the manifold of its own images (Lecouat, Foo, Zenati, Chandrasekhar 2018,
+"Manifold regularization with GANs for semi-supervised learning"; settings from its code, bruno-31/gan-manifold-reg at
+118c251, train_cifar.py and train_svhn.py): `improved-gan` and
+
+    L_D = that of improved-gan + gamma E sum_k smooth |l_k(G(z)) - l_k(x')|
+    x'  = G(z) + epsilon r / |r|,  r = G(z + eta u) - G(z),  u a random unit vector;  L_G = that of improved-gan
+
+l are the K logits. G(z) and x' see dropout of their own, as in the code: a part of what is punished is the spread under
+dropout. Conv nets end in a maximum over the places, not a mean (--pool); CIFAR10 is mirrored and moved by up to 2
+pixels; the data-dependent initialisation takes unlabelled images.
+
+Where this differs from the code, and why:
+- as `improved-gan` does: only the last scale of the weight norm is trained, the generator's batch norm shifts without a
+  gain and always uses batch statistics, a bias-corrected average, bfloat16 products, and its Adam, whose eps
+  stands inside the root;
+- SVHN has conv-small's 64 and 128 maps; the code takes the network of CIFAR10;
+- the labels are as many as `improved-gan` has (the code's default is 1000 for both data sets);
+- images of other sizes and ranges take an epsilon that is the same share of the distance from black to white. The MLP
+  and the short schedules of Digits, MNIST and Fashion are ours.
+"""
+import dataclasses
+import math
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+
+import losses
+import ops
+from config import GanConfig, Spec, Within
+
+from . import improved_gan
+from .player import Player, Recipe
+
+CITATION = ("Lecouat et al. 2018, Manifold regularization with GANs for semi-supervised learning, arXiv:1807.04307")
+PUBLISHED = {"SVHN": {"batch_size": 50, "epochs": 400.0, "decay_from": 399 / 400},
+             "CIFAR10": {"batch_size": 25, "epochs": 1400.0, "decay_from": 1200 / 1400, "flip": True, "shift": 2}}
+BLACK_TO_WHITE = 2 * math.sqrt(32 * 32 * 3)  # of the published images, whose pixels are in [-1, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(GanConfig):
+    """The regulariser, and the network's last pool."""
+
+    gamma: Annotated[float, Within(0)] = 1e-3
+    """Weight of the regulariser."""
+    epsilon: Annotated[float, Within(0)] = 20.0
+    """Length of the step from a generated image along the manifold, in the range of the pixels that D sees."""
+    eta: Annotated[float, Within(0)] = 1.0
+    """Length of the step of z that finds the direction."""
+    pool: Literal["average", "max"] = "max"
+    """Global pool of conv-small."""
+
+
+def published(spec: Spec) -> dict:
+    base = improved_gan.published(spec)
+    height, width, channels = spec.shape
+    reach = (1 if base["model"] == "mlp" else 2) * math.sqrt(height * width * channels)
+    return {**base, "epsilon": round(20 * reach / BLACK_TO_WHITE, 2), **PUBLISHED.get(spec.name, {})}
+
+
+def discriminator(nets, b, gamma, epsilon, eta):
+    D, G = nets["D"], nets["G"]
+    generated = ops.sample(G, b.z)
+    nearby = ops.sample(G, losses.step_towards(b.z, b.z + ops.normal_like(b.z), eta))
+    moved = losses.step_towards(generated, nearby, epsilon)
+    # Both are generated, so they are judged together where D has batch statistics.
+    labelled, real, fakes = ops.judge(D, [b.x_lab, b.x_unl], torch.cat([generated, moved]))
+    return {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
+            "real": 0.5 * losses.taken_for_real(real.real),
+            "fake": 0.5 * losses.taken_for_fake(fakes.real[:len(generated)]),
+            "manifold": gamma * losses.smooth_distance(*fakes.classes.chunk(2))}
+
+
+def players(cfg: Settings) -> tuple[Player, Player]:
+    D, G = improved_gan.players(cfg)
+    loss = partial(discriminator, gamma=cfg.gamma, epsilon=cfg.epsilon, eta=cfg.eta)
+    return D._replace(terms=(*D.terms, "manifold"), loss=loss), G
+
+
+RECIPE = Recipe("manifold-gan", CITATION, Settings, published, players, init_images=lambda cfg: "pool")
