@@ -53,3 +53,25 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
 def annealed(start: float, step: Tensor, steps: int) -> Tensor:
     """start * (1 - step / steps), 0 from `steps` on (SSGAN-Tensorflow, trainer.py: 10 over 1500 steps)."""
     return start * (1 - step / steps).clamp(0, 1)
+
+
+def conditional_entropy(classes: Tensor) -> Tensor:
+    """-sum_k p(k | x, real) log p(k | x, real): entropy of the K classes, which D makes small on unlabelled images
+    (Dai et al. 2017, arXiv:1705.09783, last term of the discriminator's objective)."""
+    log_p = functional.log_softmax(classes, dim=1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def pull_away(features: Tensor) -> Tensor:
+    """sum over i != j of cos^2(f_i, f_j) / (B (B - 1)) of generated images' features [B, F]: small where they point
+    in different directions (Zhao et al. 2016, arXiv:1609.03126; Dai et al. 2017 for the entropy of G)."""
+    unit = functional.normalize(features, dim=1)
+    cosines = unit @ unit.T
+    count = len(features)
+    return (cosines.square().sum() - cosines.diagonal().square().sum()) / (count * (count - 1))
+
+
+def gaussian_nll(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """-log q(z | x) = sum of log sigma + ((z - mu) / sigma)^2 / 2 over the entries of z, without its constant:
+    an upper bound of -H(p_G), so that it keeps G's images apart (Dai et al. 2017, the variational term)."""
+    return (log_deviation + 0.5 * ((z - mean) * torch.exp(-log_deviation)).square()).sum(1).mean()

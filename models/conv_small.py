@@ -65,13 +65,21 @@ def _deconv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 
-def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
-    """Conv nets for sizes that are multiples of 8, at least 16. SVHN: width 64, pixels (x - 127.5) / 127.5;
-    else width 96; CIFAR-10's code divides by 128."""
+def check_size(spec: Spec, name: str) -> None:
+    """UserError for sizes that three halvings do not take."""
     height, width, _ = spec.shape
     if height % 8 or width % 8 or min(height, width) < 16:
-        raise UserError(f"--model conv-small takes sizes that are multiples of 8, from 16 up; {spec.name} is "
+        raise UserError(f"--model {name} takes sizes that are multiples of 8, from 16 up; {spec.name} is "
                         f"{height}x{width}. Use --model mlp")
-    pixels = Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
+
+
+def pixels(spec: Spec) -> Pixels:
+    """[-1, 1]; CIFAR-10's code divides by 128."""
+    return Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
+
+
+def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
+    """Conv nets for sizes that are multiples of 8, at least 16: of width 64 for SVHN, else 96."""
+    check_size(spec, "conv-small")
     logits = spec.classes + (head == "explicit")
-    return {"D": Discriminator(spec, logits, 64 if spec.name == "SVHN" else 96, pixels), "G": Generator(spec)}
+    return {"D": Discriminator(spec, logits, 64 if spec.name == "SVHN" else 96, pixels(spec)), "G": Generator(spec)}

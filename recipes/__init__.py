@@ -6,10 +6,10 @@ optimiser move its own nets.
 """
 from config import Config, Spec, nearest
 
-from . import improved_gan, ssgan, supervised
+from . import bad_gan, improved_gan, minibatch_gan, ssgan, supervised
 from .player import Player, Recipe
 
-RECIPES = {recipe.name: recipe for recipe in (improved_gan.RECIPE, ssgan.RECIPE, supervised.RECIPE)}
+RECIPES = {module.RECIPE.name: module.RECIPE for module in (improved_gan, minibatch_gan, bad_gan, ssgan, supervised)}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]
 
