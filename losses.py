@@ -65,7 +65,7 @@ def cross_entropy_of_all(classes: Tensor, real: Tensor, y: Tensor) -> Tensor:
 
 def conditional_entropy(classes: Tensor) -> Tensor:
     """E_x H[p(y | x, D)], nats, of p = softmax(l) over the K classes: low where each image is put into a class with
-    confidence (Springenberg 2016, in eq. 7)."""
+    confidence (Springenberg 2016, in eq. 7; Dai et al. 2017, arXiv:1705.09783, the last term of D's objective)."""
     log_p = functional.log_softmax(classes, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
 
@@ -99,3 +99,18 @@ def smooth_distance(first: Tensor, second: Tensor, eps: float = 1e-8) -> Tensor:
     """Sum over the classes of sqrt((l - l')^2 + eps), a smooth |l - l'|, mean over the batch (Lecouat et al. 2018,
     train_cifar.py)."""
     return ((first - second).square() + eps).sqrt().sum(1).mean()
+
+
+def pull_away(features: Tensor) -> Tensor:
+    """sum over i != j of cos^2(f_i, f_j) / (B (B - 1)) of generated images' features [B, F]: small where they point
+    in different directions (Zhao et al. 2016, arXiv:1609.03126; Dai et al. 2017 for the entropy of G)."""
+    unit = functional.normalize(features, dim=1)
+    cosines = unit @ unit.T
+    count = len(features)
+    return (cosines.square().sum() - cosines.diagonal().square().sum()) / (count * (count - 1))
+
+
+def gaussian_nll(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """-log q(z | x) = sum of log sigma + ((z - mu) / sigma)^2 / 2 over the entries of z, without its constant:
+    an upper bound of -H(p_G), so that it keeps G's images apart (Dai et al. 2017, the variational term)."""
+    return (log_deviation + 0.5 * ((z - mean) * torch.exp(-log_deviation)).square()).sum(1).mean()

@@ -151,11 +151,53 @@ def weight_norm(layer: nn.Module, std: float, train_scale: bool = False, init_st
     return parametrize.register_parametrization(layer, "weight", WeightNorm(layer.weight, output_dim, train_scale, eps))
 
 
+class MinibatchDiscrimination(nn.Module):
+    """Features of an image among other images (Salimans et al. 2016, section 3.2): [B, F] -> [B, kernels], with
+
+        M_i = T f(x_i),  c_b(x_i, x_j) = exp(-|M_ib - M_jb|_1),  o(x_i)_b = sum_j c_b(x_i, x_j) + bias_b
+
+    T [F, kernels, dims] starts as N(0, 0.05^2), each of its columns normalised and times exp(log_scale), which is
+    trained; the bias starts at -1 (the code's nn.py). The sum is over the images j beside i, in training the rest of
+    its batch. It is written `others` times a mean, so that it has the same size over a set of any length."""
+
+    def __init__(self, inputs: int, others: int, kernels: int = 100, dims: int = 5):
+        super().__init__()
+        self.others = others
+        self.theta = nn.Parameter(0.05 * torch.randn(inputs, kernels, dims))
+        self.log_scale = nn.Parameter(torch.zeros(kernels, dims))
+        self.bias = nn.Parameter(torch.full((kernels,), -1.0))
+
+    def _distances(self, x: Tensor, beside: Tensor) -> Tensor:
+        """|M_ib - M_jb|_1: [kernels, B, images of `beside`], infinite between an image and itself."""
+        scaled = self.theta * (self.log_scale.exp() / self.theta.square().sum(0).sqrt())
+        with torch.autocast(x.device.type, enabled=False):  # differences of numbers that lie close together
+            ours, theirs = (torch.einsum("nf,fkd->knd", at_least_float32(f), scaled) for f in (x, beside))
+            distances = torch.cdist(ours, theirs, p=1)
+        if beside is x:
+            distances = distances.masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), math.inf)
+        return distances
+
+    def _closeness(self, x: Tensor, beside: Tensor) -> Tensor:
+        count = len(beside) - (beside is x)
+        return self.others / count * torch.exp(-self._distances(x, beside)).sum(2).T
+
+    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+        """o of the images with features `x` among those with features `beside`: themselves, if it is `x`."""
+        return self._closeness(x, beside) + self.bias
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Scale each kernel so that the nearest other image is 2 away on average, and make the means of o 0."""
+        self.log_scale.sub_((0.5 * self._distances(x, x).amin(2).mean(1)).log()[:, None])
+        self.bias.copy_(-self._closeness(x, x).mean(0))
+
+
 @torch.no_grad()
 def data_init(net: nn.Module, x: Tensor) -> None:
     """Data-dependent initialisation (Salimans & Kingma 2016, section 3): one training-mode pass of `x` in which
     each weight-normalised layer is given the scale and bias that make its outputs mean 0 and deviation `init_std`
-    per unit; the standardised output feeds the next layer. A net without such layers is not touched."""
+    per unit; the standardised output feeds the next layer. Minibatch discrimination is fitted to `x` in its turn, and
+    a net that has a `reference` keeps the first images of `x` in it. A net without such layers is not touched."""
 
     def standardise(layer, _, a):
         dims = [d for d in range(a.dim()) if d != 1]
@@ -167,15 +209,21 @@ def data_init(net: nn.Module, x: Tensor) -> None:
         layer.bias.copy_(-mean * s)
         return (a - mean.view(shape)) * s.view(shape)
 
+    def fit(layer, inputs):
+        layer.initialise(inputs[0])
+
     layers = [m for m in net.modules() if getattr(m, "init_std", None) is not None]
     if not layers:
         return
     hooks = [layer.register_forward_hook(standardise) for layer in layers]
+    hooks += [m.register_forward_pre_hook(fit) for m in net.modules() if isinstance(m, MinibatchDiscrimination)]
     was_training = net.training
     net.train()(x)
     net.train(was_training)
     for hook in hooks:
         hook.remove()
+    if hasattr(net, "reference"):
+        net.reference.copy_(x[:len(net.reference)])
 
 
 class ShiftBatchNorm(nn.Module):
@@ -212,7 +260,10 @@ def sample(G: nn.Module, z: Tensor) -> Tensor:
 
 def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     """Verdicts on several batches of real images and one of generated ones, last. One call where D has no batch
-    statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages."""
+    statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages.
+    Minibatch discrimination compares the images of one batch, so there every batch is a call of its own."""
+    if any(isinstance(m, MinibatchDiscrimination) for m in D.modules()):
+        return [D(x) for x in (*real, fake)]
     if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in D.modules()):
         with statistics_kept(D):
             apart = [D(fake)]

@@ -65,8 +65,8 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     where = _device(device, cfg.device)
     data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), *trained_on)
     with state.fitting(path, "weights"):
-        built = models.build(cfg, data.spec)
-        nets = {name: built[name].to(where, memory_format=torch.channels_last) for name in recipe.nets}
+        nets = {name: net.to(where, memory_format=torch.channels_last)
+                for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
         averaged = copy.deepcopy(nets["D"])
         for name, net in nets.items():
             net.load_state_dict(saved["nets"][name])

@@ -105,8 +105,8 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     if saved and saved["step"] > cfg.steps:
         raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
     world.seed_noise(cfg.seed, world.WEIGHTS)
-    built = models.build(cfg, data.spec)
-    nets = {name: built[name].to(device, memory_format=torch.channels_last) for name in recipe.nets}
+    nets = {name: net.to(device, memory_format=torch.channels_last)
+            for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
     cfg = dataclasses.replace(cfg, threads=world.use_threads(cfg.threads, step_flop(nets["D"], data.spec, cfg)))
     changes = partial(augment, flip=cfg.flip, shift=cfg.shift) if cfg.flip or cfg.shift else lambda x: x
     pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place, changes)
@@ -126,10 +126,13 @@ def step_flop(D: nn.Module, spec: Spec, cfg: Config) -> float:
     """About the floating-point operations of a step: three kinds of images pass D forwards and twice backwards, and
     G's update is worth one kind more."""
     height, width, channels = spec.shape
-    with FlopCounterMode(display=False) as counter:
-        D.eval()(torch.zeros(1, channels, height, width, device=next(D.parameters()).device))
+    counts = []
+    for images in (1, 2):  # the second image's share, because a D may judge reference images in every call
+        with FlopCounterMode(display=False) as counter:
+            D.eval()(torch.zeros(images, channels, height, width, device=next(D.parameters()).device))
+        counts.append(counter.get_total_flops())
     D.train()
-    return 12 * cfg.batch_size * counter.get_total_flops()
+    return 12 * cfg.batch_size * (counts[1] - counts[0])
 
 
 def provenance(saved: dict[str, Any] | None) -> dict[str, Any]:
@@ -161,6 +164,8 @@ def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:
     ops.data_init(nets["D"], pipeline.pixels.from_bytes(images))
     if "G" in nets:
         ops.data_init(nets["G"], nets["G"].prior(cfg.batch_size, pipeline.device))
+    if "E" in nets:
+        ops.data_init(nets["E"], ops.sample(nets["G"], nets["G"].prior(INIT_IMAGES, pipeline.device)))
 
 
 def record(run: Run) -> dict[str, Any]:

@@ -1,21 +1,30 @@
-"""Pairs of networks by name. `build(spec, head, **options)` gives {"D": discriminator, "G": generator}:
+"""Pairs of networks by name. `build(spec, head, **options)` gives {"D": discriminator, "G": generator}, and some give
+more, as {"E": encoder}:
 
     D(x) -> ops.Verdict, for x [B, C, H, W] in D.pixels;  G(z) -> [B, C, H, W] in the same range;
-    G.prior(n, device) -> z [n, n_z]. Options of a builder are settings of the recipes that offer them.
+    G.prior(n, device) -> z [n, n_z];  E(x) -> mean and log deviation of z, [B, n_z] each.
+
+Options of a builder are settings of the recipes that offer them.
 """
 import inspect
 
 from torch import nn
 
-from config import Config, Spec, nearest
+from config import Config, Spec, UserError, nearest
 
-from . import conv_small, mlp, ssgan
+from . import bad_gan, conv_small, minibatch, mlp, ssgan
 
-MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-wide": conv_small.build_wide, "ssgan": ssgan.build}
+MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-wide": conv_small.build_wide, "ssgan": ssgan.build,
+          "mlp-minibatch": minibatch.build_mlp, "conv-minibatch": minibatch.build_conv, "conv-badgan": bad_gan.build}
 
 
-def build(cfg: Config, spec: Spec) -> dict[str, nn.Module]:
-    """The pair that the settings name; UserError if it is unknown or does not take images of this shape."""
-    builder = MODELS[nearest(cfg.model, MODELS, "--model")]
-    options = {name: getattr(cfg, name) for name in inspect.signature(builder).parameters if hasattr(cfg, name)}
-    return builder(spec, **options)
+def build(cfg: Config, spec: Spec, names: tuple[str, ...] = ("D", "G")) -> dict[str, nn.Module]:
+    """The nets of those names of the pair that the settings name; UserError if it is unknown, lacks one of them or does
+    not take images of this shape."""
+    model = nearest(cfg.model, MODELS, "--model")
+    options = {name: getattr(cfg, name) for name in inspect.signature(MODELS[model]).parameters if hasattr(cfg, name)}
+    nets = MODELS[model](spec, **options)
+    if lacking := [name for name in names if name not in nets]:
+        raise UserError(f"--model {model}: has no net {lacking[0]} ({', '.join(nets)}), which --recipe {cfg.recipe} "
+                        f"trains with these settings; use another model")
+    return {name: nets[name] for name in names}

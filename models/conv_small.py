@@ -21,10 +21,9 @@ class Discriminator(nn.Module):
     d and 1x1 to e; a global pool (the features [B, e]), dense logits. Weights N(0, 0.05^2), leaky ReLU 0.2; only the
     last layer's scale is trained. `widths` is (a, b, c, d, e)."""
 
-    def __init__(self, spec: Spec, logits: int, widths: tuple[int, ...], pool: Pool = "average"):
+    def __init__(self, spec: Spec, logits: int, widths: tuple[int, ...], pixels: Pixels, pool: Pool = "average"):
         super().__init__()
-        self.classes, self.pool = spec.classes, pool
-        self.pixels = Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
+        self.classes, self.pixels, self.pool = spec.classes, pixels, pool
         a, b, c, d, e = widths
         self.body = nn.Sequential(
             Dropout(0.2),
@@ -77,22 +76,33 @@ def _deconv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
 def build(spec: Spec, head: str = "implicit", pool: Pool = "average") -> dict[str, nn.Module]:
     """Conv nets for sizes that are multiples of 8, at least 16. SVHN: 64 and 128 maps, pixels (x - 127.5) / 127.5;
     else 96 and 192 maps; CIFAR-10's code divides by 128."""
-    _check("conv-small", spec)
-    first = 64 if spec.name == "SVHN" else 96
-    return {"D": Discriminator(spec, _logits(spec, head), (first, *[2 * first] * 4), pool), "G": Generator(spec)}
+    check_size(spec, "conv-small")
+    D = Discriminator(spec, _logits(spec, head), widths(64 if spec.name == "SVHN" else 96), pixels(spec), pool)
+    return {"D": D, "G": Generator(spec)}
 
 
 def build_wide(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """The same for the same sizes and pixels, with up to 512 maps and a z of 50."""
-    _check("conv-wide", spec)
-    return {"D": Discriminator(spec, _logits(spec, head), WIDE), "G": Generator(spec, WIDE_N_Z)}
+    check_size(spec, "conv-wide")
+    return {"D": Discriminator(spec, _logits(spec, head), WIDE, pixels(spec)), "G": Generator(spec, WIDE_N_Z)}
 
 
-def _check(model: str, spec: Spec) -> None:
+def check_size(spec: Spec, name: str) -> None:
+    """UserError for sizes that three halvings do not take."""
     height, width, _ = spec.shape
     if height % 8 or width % 8 or min(height, width) < 16:
-        raise UserError(f"--model {model} takes sizes that are multiples of 8, from 16 up; {spec.name} is "
+        raise UserError(f"--model {name} takes sizes that are multiples of 8, from 16 up; {spec.name} is "
                         f"{height}x{width}. Use --model mlp")
+
+
+def pixels(spec: Spec) -> Pixels:
+    """[-1, 1]; CIFAR-10's code divides by 128."""
+    return Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
+
+
+def widths(first: int) -> tuple[int, ...]:
+    """Of conv-small's discriminator."""
+    return (first, *[2 * first] * 4)
 
 
 def _logits(spec: Spec, head: str) -> int:

@@ -6,11 +6,21 @@ optimiser move its own nets.
 """
 from config import Config, Spec, nearest
 
-from . import catgan, ct_gan, improved_gan, manifold_gan, sgan, ssgan, supervised
+from . import (
+    bad_gan,
+    catgan,
+    ct_gan,
+    improved_gan,
+    manifold_gan,
+    minibatch_gan,
+    sgan,
+    ssgan,
+    supervised,
+)
 from .player import Player, Recipe
 
 RECIPES = {method.RECIPE.name: method.RECIPE
-           for method in (improved_gan, ssgan, sgan, catgan, ct_gan, manifold_gan, supervised)}
+           for method in (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, ssgan, supervised)}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]
 

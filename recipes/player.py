@@ -28,5 +28,10 @@ class Recipe(NamedTuple):
     settings: type[Config]
     published: Callable[[Spec], dict[str, Any]]
     players: Callable[[Config], tuple[Player, ...]]
-    nets: tuple[str, ...] = ("D", "G")
+    nets: tuple[str, ...] = ("D", "G")  # all that it may train
     init_images: Callable[[Config], Literal["pool", "labelled"]] = lambda cfg: "labelled"  # of the data-dependent init
+
+    def trained(self, cfg: Config) -> tuple[str, ...]:
+        """Those of its nets that some player trains with these settings."""
+        moved = {net for player in self.players(cfg) for net in player.trains}
+        return tuple(net for net in self.nets if net in moved)

@@ -149,3 +149,52 @@ def test_smooth_distance_sums_over_the_classes():
     theirs = sum(((first[i, k] - second[i, k]) ** 2 + 1e-8) ** 0.5 for i in range(B) for k in range(K)) / B
     assert_same(losses.smooth_distance(first, second), theirs, first, second)
     assert torch.autograd.grad(losses.smooth_distance(first, first.detach()), first)[0].abs().max() == 0
+
+
+def test_conditional_entropy_is_of_the_real_classes():
+    raw = logits(K + 1)
+    p = torch.softmax(raw, 1)
+    conditional = p[:, :K] / (1 - p[:, K:])
+    theirs = -sum(conditional[i, k] * conditional[i, k].log() for i in range(B) for k in range(K)) / B
+    assert_same(losses.conditional_entropy(ops.verdict(raw, raw, K).classes), theirs, raw)
+
+
+def test_pull_away_is_the_mean_squared_cosine_of_pairs():
+    f = torch.randn(B, 4, dtype=torch.float64, requires_grad=True)
+    pairs = [(f[i] @ f[j] / (f[i].norm() * f[j].norm())) ** 2 for i in range(B) for j in range(B) if i != j]
+    assert_same(losses.pull_away(f), sum(pairs) / (B * (B - 1)), f)
+    assert losses.pull_away(torch.eye(4)) == 0
+    assert losses.pull_away(torch.ones(3, 4)).item() == pytest.approx(1)
+
+
+def test_gaussian_nll_is_the_densitys_but_for_its_constant():
+    z, mean, log_deviation = (torch.randn(B, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    density = torch.distributions.Normal(mean, log_deviation.exp())
+    theirs = -density.log_prob(z).sum(1).mean() - 1.5 * np.log(2 * np.pi)
+    assert_same(losses.gaussian_nll(z, mean, log_deviation), theirs, z, mean, log_deviation)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_minibatch_features_are_the_papers(fitted):
+    layer = ops.MinibatchDiscrimination(4, others=B - 1, kernels=3, dims=2).double()
+    x = torch.randn(B, 4, dtype=torch.float64, requires_grad=True)
+    if fitted:
+        layer.initialise(x)
+        torch.testing.assert_close(layer(x, x).mean(0), torch.zeros(3, dtype=torch.float64))
+    T = layer.theta / (layer.theta**2).sum(0) ** 0.5 * layer.log_scale.exp()
+    M = [sum(x[i, a] * T[a] for a in range(4)) for i in range(B)]  # [3, 2] each
+    distances = {(i, j): (M[i] - M[j]).abs().sum(1) for i in range(B) for j in range(B) if i != j}
+    o = torch.stack([sum((-distances[i, j]).exp() for j in range(B) if j != i) for i in range(B)]) + layer.bias
+    upstream = torch.randn(B, 3, dtype=torch.float64)
+    assert_same((layer(x, x) * upstream).sum(), (o * upstream).sum(), x, layer.theta, layer.log_scale, layer.bias)
+    if fitted:  # the nearest other image is 2 away on average, by each kernel
+        nearest = torch.stack([torch.stack([distances[i, j] for j in range(B) if j != i]).amin(0) for i in range(B)])
+        torch.testing.assert_close(nearest.mean(0), torch.full((3,), 2.0, dtype=torch.float64))
+
+
+def test_minibatch_features_among_another_set_have_the_size_of_a_batchs():
+    layer = ops.MinibatchDiscrimination(4, others=9, kernels=3, dims=2).double()
+    x, beside = torch.randn(2, 4).double(), torch.randn(5, 4).double()
+    twice = torch.cat([beside, beside])
+    torch.testing.assert_close(layer(x, beside), layer(x, twice))
+    torch.testing.assert_close(layer(x, x[:1].expand(6, 4))[0], 9 + layer.bias)  # of 9 others that are the same

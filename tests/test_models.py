@@ -9,12 +9,20 @@ import ops
 from config import Spec, UserError
 from models import MODELS
 
-SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-wide": (32, 32, 3), "ssgan": (32, 32, 3)}
+SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-wide": (32, 32, 3), "ssgan": (32, 32, 3),
+          "mlp-minibatch": (28, 28, 1), "conv-minibatch": (32, 32, 3), "conv-badgan": (32, 32, 3)}
 COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568),
           ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
           ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382),
           ("conv-wide", "CIFAR10", (32, 32, 3), 3_119_764, 4_523_782), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
           ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
+# Of T, log_scale, bias and the longer rows of the last layer: F features give 500 F + 500 + 100 + 100 * 10 more. Affine
+# batch norms have one number more for each of 8192 + 256 + 128 units.
+COUNTS += [("mlp-minibatch", "MNIST", (28, 28, 1), 1_538_770 + 125_000 + 1_600, 694_568),
+           ("conv-minibatch", "CIFAR10", (32, 32, 3), 1_406_804 + 96_000 + 1_600, 4_933_382),
+           ("conv-minibatch", "SVHN", (32, 32, 3), 1_406_804 + 96_000 + 1_600, 4_933_382),
+           ("conv-badgan", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382 + 8_576),
+           ("conv-badgan", "SVHN", (32, 32, 3), 626_580, 4_933_382 + 8_576)]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -57,7 +65,8 @@ def test_evaluation_is_deterministic_and_sees_one_image_as_in_a_batch(name):
     torch.testing.assert_close(D(x[:1]).classes, D(x).classes[:1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "last"), [("mlp", 1.0), ("conv-small", 0.1), ("conv-wide", 0.1)])
+@pytest.mark.parametrize(("name", "last"), [("mlp", 1.0), ("conv-small", 0.1), ("conv-wide", 0.1),
+                                            ("conv-minibatch", 0.1)])
 def test_data_init_gives_standard_pre_activations(name, last):
     D = pair(name)["D"]
     height, width, channels = SHAPES[name]
@@ -133,11 +142,56 @@ def test_ssgan_takes_256_pixels():
 
 
 @pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
+                                             ("conv-minibatch", (28, 28, 1)), ("conv-badgan", (8, 8, 1)),
                                              ("conv-wide", (28, 28, 1)), ("ssgan", (32, 24, 3)),
                                              ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):
         MODELS[name](Spec("a", shape, 10))
+
+
+@pytest.mark.parametrize("name", ["mlp-minibatch", "conv-minibatch"])
+def test_minibatch_features_do_not_depend_on_the_batch_in_evaluation(name):
+    D, (height, width, channels) = pair(name)["D"], SHAPES[name]
+    x = torch.rand(150, channels, height, width)
+    ops.data_init(D, x)
+    assert torch.equal(D.reference, x[:100])
+    assert "reference" in D.state_dict()
+    images = torch.rand(6, channels, height, width)
+    moved = 10 * torch.rand(5, channels, height, width)
+    alone, beside, others = (D.eval()(batch).classes[:1] for batch in (
+        images[:1], images, torch.cat([images[:1], moved])))
+    torch.testing.assert_close(beside, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(others, alone, rtol=1e-4, atol=1e-5)
+    # and they are looked at: another reference gives another verdict
+    D.reference.mul_(0.9)
+    assert not torch.allclose(D(images[:1]).classes, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_minibatch_features_in_training_are_those_of_the_batch():
+    D = pair("mlp-minibatch")["D"]
+    for module in D.modules():
+        if isinstance(module, ops.GaussianNoise):
+            module.sigma = 0.0
+    x = torch.rand(100, 1, 28, 28)
+    ops.data_init(D, torch.rand(200, 1, 28, 28))
+    alone, among = D(x).classes[:1], D(torch.cat([x[:1], x[1:] * 0.5])).classes[:1]
+    assert not torch.allclose(alone, among, rtol=1e-3, atol=1e-3)
+
+
+def test_bad_gan_layers_are_the_references():
+    for dataset, width, first, inner in (("SVHN", 64, 0.15, nn.Dropout2d), ("CIFAR10", 96, 0.2, ops.Dropout)):
+        nets = MODELS["conv-badgan"](Spec(dataset, (32, 32, 3), 10))
+        noise, planes, *rest = nets["D"].body
+        assert (noise.sigma, type(planes), planes.p) == (0.05, nn.Dropout2d, first)
+        assert [layer.p for layer in rest if isinstance(layer, inner)] == [0.5, 0.5]
+        assert rest[0].out_channels == width
+    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
+             for m in nets["E"].body if isinstance(m, nn.Conv2d)]
+    assert convs == [(3, 128, 5, 2, 2), (128, 256, 5, 2, 2), (256, 512, 5, 2, 2)]
+    assert nets["E"].out.in_features == 8192
+    mean, log_deviation = nets["E"](nets["G"](nets["G"].prior(3, "cpu")))
+    assert mean.shape == log_deviation.shape == (3, 100)
 
 
 @every_model

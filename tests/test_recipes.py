@@ -18,7 +18,7 @@ from engine.step import Step, rate_factor
 from models import MODELS
 from tests.conftest import TOYS
 
-TOY = {model: "Grey8" if model == "mlp" else "Colour16" for model in MODELS}
+TOY = {model: "Grey8" if model.startswith("mlp") else "Colour16" for model in MODELS}
 # Every recipe with the networks that it chooses for both toys, and every network with two recipes.
 CASES = sorted({(name, recipes.defaults(recipe, Spec("toy", shape, 4)).model)
                 for name, recipe in recipes.RECIPES.items() for shape in TOYS.values()}
@@ -84,7 +84,7 @@ def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build,
         for module in net.double().modules():
             if isinstance(module, ops.GaussianNoise):
                 module.sigma = 0.0
-            if isinstance(module, ops.Dropout):
+            if isinstance(module, ops.Dropout | torch.nn.Dropout2d):
                 module.p = 0.0
     for number in range(len(run.players)):
         batch = batch_of(run, number)
@@ -216,6 +216,41 @@ def test_improved_gan_has_the_published_conv_settings(data_dir):
             step, total = epoch * per_epoch + per_epoch // 2, int(cfg.epochs) * per_epoch
             ours = rate_factor(step, total, per_epoch, cfg.decay_from)
             assert ours == pytest.approx(min(3 - epoch / flat, 1), abs=1e-9)
+
+
+def test_bad_gan_has_the_published_settings(data_dir):
+    cifar, svhn, mnist = (recipes.defaults(recipes.find("bad-gan"), datasets.spec(name, data_dir))
+                          for name in ("CIFAR10", "SVHN", "MNIST"))
+    for cfg, terms in ((cifar, ({"supervised", "real", "fake"}, {"feature_matching", "variational"})),
+                       (svhn, ({"supervised", "real", "fake", "entropy"}, {"feature_matching", "pull_away"})),
+                       (mnist, ({"supervised", "real", "fake"}, {"feature_matching"}))):
+        assert tuple(set(player.terms) for player in recipes.find("bad-gan").players(cfg)) == terms
+        assert cfg.average == 0
+    assert (cifar.labels, cifar.batch_size, cifar.epochs, cifar.learning_rate_d, cifar.learning_rate_g,
+            cifar.variational) == (4000, 100, 1200, 6e-4, 3e-4, 0.01)
+    assert (svhn.labels, svhn.batch_size, svhn.epochs, svhn.learning_rate_d, svhn.learning_rate_g, svhn.pull_away,
+            svhn.entropy) == (1000, 64, 900, 1e-3, 1e-3, 0.8, 0.1)
+    assert (mnist.labels, mnist.batch_size, mnist.learning_rate_d, mnist.learning_rate_g) == (100, 100, 3e-3, 1e-3)
+
+
+def test_bad_gan_has_the_nets_and_terms_that_its_weights_ask_for(build):
+    run = build("bad-gan", "Colour16", pull_away=0.8, entropy=0.1, variational=0.0)
+    assert set(run.state.nets) == {"D", "G"}
+    assert [player.terms[-1] for player in run.players] == ["entropy", "pull_away"]
+    assert torch.tensor(steps(run, 2)).isfinite().all()
+    assert set(build("bad-gan", "Colour16").state.nets) == {"D", "G", "E"}
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv-small"])
+def test_a_model_without_an_encoder_is_refused(model, build):
+    with pytest.raises(UserError, match=f"--model {model}: has no net E"):
+        build("bad-gan", "Colour16", model=model, variational=0.01)
+
+
+def test_minibatch_gan_moves_the_generator_three_times(build):
+    run = build("minibatch-gan")
+    assert [player.times for player in run.players] == [1, 3]
+    assert run.state.nets["D"].minibatch.others == run.cfg.batch_size - 1
 
 
 def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):

@@ -1,0 +1,75 @@
+"""The convolutional nets of Dai et al. 2017 (SVHN, CIFAR-10), code: model.py of kimiyoung/ssl_bad_gan at 2863f0a.
+
+Where the code's initial weights are not documented they are those of conv-small. The encoder's last layer has a trained
+scale and initial outputs of deviation 0.1, as the last layers of D and G have.
+"""
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config import Spec
+from ops import Dropout, GaussianNoise, Pixels, at_least_float32, weight_norm
+
+from . import conv_small
+from .conv_small import N_Z
+
+
+def discriminator(spec: Spec, logits: int) -> nn.Module:
+    """conv-small, but noise of 0.05 and a dropout of whole colour planes (0.15 on SVHN, else 0.2) are on the image; on
+    SVHN the dropouts inside take whole maps too."""
+    planes = spec.name == "SVHN"
+    D = conv_small.Discriminator(spec, logits, conv_small.widths(64 if planes else 96), Pixels(127.5, 127.5))
+    inside = [nn.Dropout2d(layer.p) if planes and isinstance(layer, Dropout) else layer for layer in D.body[1:]]
+    D.body = nn.Sequential(GaussianNoise(0.05), nn.Dropout2d(0.15 if planes else 0.2), *inside)
+    return D
+
+
+class Generator(nn.Module):
+    """conv-small's, but the batch norms scale too and keep running averages, with which samples are drawn."""
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        height, width, channels = spec.shape
+        self.start = (512, height // 8, width // 8)
+        units = 512 * (height // 8) * (width // 8)
+        self.dense, self.norm = nn.Linear(N_Z, units, bias=False), nn.BatchNorm1d(units)
+        self.up = nn.Sequential(conv_small._deconv(512, 256, bias=False), nn.BatchNorm2d(256), nn.ReLU(),
+                                conv_small._deconv(256, 128, bias=False), nn.BatchNorm2d(128), nn.ReLU())
+        for layer in (self.dense, self.up[0], self.up[3]):
+            nn.init.normal_(layer.weight, std=0.05)
+        self.out = weight_norm(conv_small._deconv(128, channels), std=0.05, train_scale=True, init_std=0.1)
+
+    def prior(self, n: int, device: torch.device | str) -> Tensor:
+        return torch.rand(n, N_Z, device=device)
+
+    def forward(self, z: Tensor) -> Tensor:
+        maps = functional.relu(self.norm(self.dense(z))).unflatten(1, self.start)
+        return torch.tanh(at_least_float32(self.out(self.up(maps))))
+
+
+class Encoder(nn.Module):
+    """Mean and log deviation of z given an image, [B, 100] each: 5x5 convolutions of stride 2 to 128, 256 and 512 maps,
+    each with batch norm and ReLU, then one dense layer."""
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        height, width, channels = spec.shape
+        self.body = nn.Sequential(*_down(channels, 128), *_down(128, 256), *_down(256, 512), nn.Flatten())
+        self.out = weight_norm(nn.Linear(512 * (height // 8) * (width // 8), 2 * N_Z), std=0.05, train_scale=True,
+                               init_std=0.1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_deviation = at_least_float32(self.out(self.body(x))).chunk(2, dim=1)
+        return mean, log_deviation
+
+
+def _down(inputs: int, outputs: int) -> list[nn.Module]:
+    layer = nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False)
+    nn.init.normal_(layer.weight, std=0.05)
+    return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
+    """D, G and the encoder E for sizes that are multiples of 8, at least 16."""
+    conv_small.check_size(spec, "conv-badgan")
+    return {"D": discriminator(spec, spec.classes + (head == "explicit")), "G": Generator(spec), "E": Encoder(spec)}
