@@ -9,6 +9,7 @@ import torch
 import datasets
 import ops
 import recipes
+import trainer
 from config import Spec, UserError
 from datasets import h5
 from engine import run as engine_run
@@ -251,6 +252,49 @@ def test_minibatch_gan_moves_the_generator_three_times(build):
     run = build("minibatch-gan")
     assert [player.times for player in run.players] == [1, 3]
     assert run.state.nets["D"].minibatch.others == run.cfg.batch_size - 1
+
+
+PUBLISHED = {
+    ("ct-gan", "CIFAR10"): {"model": "conv-wide", "epochs": 1000, "batch_size": 100, "learning_rate_d": 3e-4,
+                            "decay_from": 1, "flip": True, "shift": 2, "average": 0.9999},
+    ("ct-gan", "SVHN"): {"model": "conv-wide", "flip": False, "shift": 2},
+    ("manifold-gan", "CIFAR10"): {"model": "conv-small", "epochs": 1400, "batch_size": 25, "learning_rate_d": 3e-4,
+                                  "flip": True, "shift": 2, "pool": "max", "gamma": 1e-3, "epsilon": 20, "eta": 1},
+    ("manifold-gan", "SVHN"): {"epochs": 400, "batch_size": 50, "flip": False, "shift": 0, "epsilon": 20},
+    ("manifold-gan", "Digits"): {"model": "mlp", "epsilon": 1.44},  # 20 of 2 sqrt(3072) are 1.44 of sqrt(64)
+    ("sgan", "MNIST"): {"model": "mlp", "head": "explicit"},
+    ("catgan", "MNIST"): {"model": "mlp", "head": "implicit"}}
+
+
+@pytest.mark.parametrize(("recipe", "dataset"), PUBLISHED)
+def test_settings_are_the_papers(recipe, dataset, data_dir):
+    cfg = recipes.defaults(recipes.find(recipe), datasets.spec(dataset, data_dir))
+    expected = PUBLISHED[recipe, dataset]
+    assert {name: getattr(cfg, name) for name in expected} == expected
+
+
+def test_manifold_gan_lets_its_rates_fall_over_the_last_200_epochs(data_dir):
+    cfg = recipes.defaults(recipes.find("manifold-gan"), datasets.spec("CIFAR10", data_dir))
+    rates = [rate_factor(epoch * 2000, 1400 * 2000, 2000, cfg.decay_from) for epoch in (1199, 1200, 1300, 1399)]
+    assert rates == pytest.approx([1, 1, 0.5, 1 / 200])
+
+
+@pytest.mark.parametrize(("model", "terms"), [("mlp", {"consistency"}),
+                                              ("conv-small", {"consistency", "feature_consistency"})])
+def test_the_consistency_of_ct_gan_is_of_the_dropout_alone(model, terms, build):
+    run = build("ct-gan", TOY[model], model=model)
+    seen = {}
+    for name, training in (("dropout", True), ("none", False)):
+        run.state.nets["D"].train(training)
+        seen[name] = run.players[0].loss(run.state.nets, batch_of(run, 0))
+    assert {term for term in seen["none"] if "consistency" in term} == terms
+    for term in terms:
+        assert seen["none"][term].item() < 1e-9 < seen["dropout"][term].item()
+
+
+def test_catgan_has_no_fake_class():
+    with pytest.raises(UserError, match="--head"):
+        trainer.settings(["--recipe", "catgan", "--head", "explicit"])
 
 
 def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):
