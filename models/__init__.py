@@ -26,5 +26,5 @@ def build(cfg: Config, spec: Spec, names: tuple[str, ...] = ("D", "G")) -> dict[
     nets = MODELS[model](spec, **options)
     if lacking := [name for name in names if name not in nets]:
         raise UserError(f"--model {model}: has no net {lacking[0]} ({', '.join(nets)}), which --recipe {cfg.recipe} "
-                        f"trains with these settings; use another model")
+                        f"trains with these settings; use another --model, or settings without it")
     return {name: nets[name] for name in names}

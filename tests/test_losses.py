@@ -164,6 +164,8 @@ def test_pull_away_is_the_mean_squared_cosine_of_pairs():
     pairs = [(f[i] @ f[j] / (f[i].norm() * f[j].norm())) ** 2 for i in range(B) for j in range(B) if i != j]
     assert_same(losses.pull_away(f), sum(pairs) / (B * (B - 1)), f)
     assert losses.pull_away(torch.eye(4)) == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(losses.pull_away(f.float()), losses.pull_away(f).float())
     assert losses.pull_away(torch.ones(3, 4)).item() == pytest.approx(1)
 
 
