@@ -18,19 +18,20 @@ def draw(averaged: nn.Module, points: np.ndarray, labelled: np.ndarray, labels: 
          generated: np.ndarray | None, device: torch.device) -> np.ndarray:
     """uint8 [height, width, 3], of one size always: the classes that the classifier gives to the plane as colours,
     unlabelled points as dots, labelled ones as discs in the colours of their classes; with generated ones, these as
-    crosses and the line on which p(real) = 1/2. Points are uint8 [N, 1, 2, 1]."""
+    crosses, the line on which p(real) = 1/2, and paler colours where it is less. Points are uint8 [N, 1, 2, 1]."""
     y, x = np.mgrid[SIDE - 1:-1:-1, :SIDE]  # y points up
     verdict = evaluate.predict(averaged, np.stack([x, y], -1).astype(np.uint8).reshape(-1, 1, 2, 1), device)
-    shares = evaluate.probabilities(verdict.classes).numpy()
+    shares, real = evaluate.probabilities(verdict.classes).numpy(), verdict.real.numpy()[:, None]
     colours = COLOURS[np.arange(shares.shape[1]) % len(COLOURS)]
-    background = _enlarged((shares @ (0.4 * colours + 0.6 * 255)).reshape(SIDE, SIDE, 3).astype(np.uint8))
+    strength = 0.4 if generated is None else np.where(real > 0, 0.5, 0.2)
+    background = 255 + strength * (shares @ colours - 255)
     picture = Image.new("RGB", (SCALE * SIDE, SCALE * SIDE + 56), "white")
-    picture.paste(background)
+    picture.paste(_enlarged(background.reshape(SIDE, SIDE, 3).astype(np.uint8)))
     pen = ImageDraw.Draw(picture)
     for place in _places(points[:UNLABELLED]):
         _disc(pen, place, 3, GREY)
     if generated is not None:
-        picture.paste((0, 0, 0), (0, 0), _zeros(verdict.real.numpy().reshape(SIDE, SIDE)))
+        picture.paste((0, 0, 0), (0, 0), _zeros(real.reshape(SIDE, SIDE)))
         for place in _places(generated):
             _cross(pen, place)
     for place, label in zip(_places(labelled), labels, strict=True):
@@ -73,11 +74,11 @@ def _legend(pen: ImageDraw.ImageDraw, generated: bool) -> None:
     """What the marks mean, under the plane."""
     y = SCALE * SIDE + 28
     _disc(pen, (40, y), 16, "white", "black")
-    _disc(pen, (290, y), 5, GREY)
-    texts = {70: "labelled", 310: "unlabelled"}
+    _disc(pen, (260, y), 5, GREY)
+    texts = {70: "labelled", 280: "unlabelled"}
     if generated:
-        _cross(pen, (560, y))
-        pen.line((800, y, 850, y), "black", width=5)
-        texts |= {584: "generated", 864: "p(real)=½"}
+        _cross(pen, (516, y))
+        pen.line((742, y, 796, y), "black", width=5)
+        texts |= {540: "generated", 812: "p(real) = 1/2"}
     for x, text in texts.items():
         pen.text((x, y), text, "black", font_size=32, anchor="lm")

@@ -51,6 +51,8 @@ def test_the_plane_has_the_colours_of_the_classes_and_y_points_up():
 
 def test_generated_points_are_crosses_and_the_line_is_where_real_is_one_half():
     without, picture = draw(), draw(generated=point((150, 90)))
+    assert at(without, 20, 20).sum() < at(picture, 20, 20).sum()  # paler where it is less
+    assert at(picture, 20, 235).sum() < at(without, 20, 235).sum()
     assert (at(picture, 150, 90) == scene.PINK).all()
     rows = [y for y in range(256) if (at(picture, 20, y) == 0).all()]
     assert rows
