@@ -76,7 +76,8 @@ def _frame(picture: Path) -> Image.Image:
         framed = Image.new(image.mode, (image.width, image.height + 16), "white")
         framed.paste(image)
     ImageDraw.Draw(framed).text((4, image.height + 2), f"step {int(picture.stem)}", fill="black", font_size=12)
-    return framed.quantize(64, dither=Image.Dither.NONE)  # dithering would make the file several times as large
+    # Dithering would make the file several times as large; a median cut would take the colours from small marks.
+    return framed.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 RC = {"text.parse_math": False,  # a class may have "$" in its name
