@@ -29,6 +29,11 @@ class Spec(NamedTuple):
     shape: tuple[int, int, int]  # height, width, channels
     classes: int
 
+    @property
+    def points(self) -> bool:
+        """True if an image is a point of the plane, its two pixels x and y."""
+        return self.shape == (1, 2, 1)
+
 
 class Within(NamedTuple):
     """Bounds of a setting, both allowed; `check` reads them from the field's annotation."""
@@ -50,7 +55,7 @@ class Config:
     """Settings that every recipe has; a recipe adds its own by subclassing."""
 
     dataset: str = "Digits"
-    """Data set: Digits (embedded), MNIST, Fashion, SVHN, CIFAR10."""
+    """Data set: Digits, Circles (both embedded), MNIST, Fashion, SVHN, CIFAR10."""
     recipe: str = "improved-gan"
     """Training method: one file of recipes/."""
     model: str = "mlp"

@@ -14,7 +14,7 @@ from datasets import DATASETS, fetch, path
 @dataclasses.dataclass(frozen=True)
 class Settings:
     dataset: tuple[str, ...] = ()
-    """Data sets to get: MNIST, Fashion, SVHN, CIFAR10 (any case). Digits is embedded and needs no download."""
+    """Data sets to get: MNIST, Fashion, SVHN, CIFAR10 (any case). Digits and Circles are embedded: no download."""
     all: bool = False
     """Get every data set."""
     data_dir: Path = Path("datasets")

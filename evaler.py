@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,9 +17,9 @@ from config import guarded, parse
 from engine import evaluate, figures, report, state, world
 
 PUBLISHED = Path("figure/result")
-# What SSGAN-Tensorflow shows in its README.
+# What SSGAN-Tensorflow shows in its README, and of a point set the classifier without unlabelled points.
 PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png", "g_loss.png",
-          "accuracy.png")
+          "accuracy.png", "labels_alone.png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,9 @@ def judge(run: evaluate.Restored, classes: Tensor, saved: dict[str, Any], path: 
             "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
 
 
-def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], folder: Path) -> list[Path]:
-    """Every picture that the run in `folder` allows, into its eval/; their paths."""
+def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labelled: np.ndarray,
+         folder: Path) -> list[Path]:
+    """Every picture that the run in `folder` with those labelled rows allows, into its eval/; their paths."""
     drawn = []
 
     def new(name: str) -> Path:
@@ -63,18 +65,21 @@ def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], folder
     cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
     title = f"{cfg.recipe} on {cfg.dataset}, {cfg.labels} labels (label seed {cfg.label_seed}), seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
-    if "G" in run.nets:
-        generated = figures.samples(run.nets["D"], run.nets["G"], cfg.seed, run.device)
-        Image.fromarray(figures.grid(generated)).save(new("samples.png"))
+    seen = figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device)
+    if seen is not None:
+        Image.fromarray(seen).save(new("samples.png"))
     drawn += figures.animation(folder / "eval" / "training.gif", sorted((folder / "samples").glob("[0-9]*.png")))
     curves, beside = report.curves(folder), result["supervised_baseline"]
+    if beside:  # a classifier of points has pictures of its training too
+        for last in sorted((folder.parent / beside["run"] / "samples").glob("[0-9]*.png"))[-1:]:
+            shutil.copyfile(last, new("labels_alone.png"))
     drawn += figures.losses(folder / "eval", curves, title, steps)
     if "accuracy/test" in curves:
         figures.accuracies(new("accuracy.png"), curves, title, steps, beside and beside["accuracy"])
     title += f"\nstep {result['step']}, {result['errors']} of {result['test_images']} test images wrong"
     figures.confusion(new("confusion.png"), result["confusion"], names, title)
     figures.reliability(new("reliability.png"), evaluate.calibration(classes, arrays.test_label), result["ece"], title)
-    if result["errors"]:
+    if result["errors"] and not run.data.spec.points:
         figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label,
                          evaluate.probabilities(classes).numpy(), names, title)
     return drawn
@@ -96,7 +101,7 @@ def main(argv: list[str]) -> None:
     result = judge(run, classes, saved, path)
     report.write(path.parent / "eval" / "eval.json", result)
     print(report.summary(result), end="\n\n")
-    pictures = draw(run, classes, result, path.parent)
+    pictures = draw(run, classes, result, saved["labelled"].numpy(), path.parent)
     print(path.parent / "eval" / "eval.json", *pictures, sep="\n")
     if options.publish:
         publish(pictures, PUBLISHED / run.data.spec.name.lower())

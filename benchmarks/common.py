@@ -18,7 +18,8 @@ from datasets import h5
 from engine import world
 from engine.run import Run, build
 
-IMAGES = {"Digits": 1437, "MNIST": 60000, "Fashion": 60000, "SVHN": 73257, "CIFAR10": 50000}  # training images
+IMAGES = {"Digits": 1437, "Circles": 2000, "MNIST": 60000, "Fashion": 60000, "SVHN": 73257,
+          "CIFAR10": 50000}  # training images
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The data sets by name: where their files lie upstream, and how they become arrays.
 
     DATASETS["MNIST"].build(folder)   # raw files -> Arrays
-    load("mnist", Path("datasets"))   # datasets/mnist/data.h5 -> Data; Digits needs no file
+    load("mnist", Path("datasets"))   # datasets/mnist/data.h5 -> Data; Digits and Circles need no file
 """
 import glob
 import math
@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 
 from config import Spec, UserError, nearest
-from datasets import cifar10, digits, fashion, h5, mnist, svhn
+from datasets import cifar10, circles, digits, fashion, h5, mnist, svhn
 from datasets.h5 import Arrays, Data
 from datasets.source import File, Source
 
 __all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "load", "path", "spec"]
 
-DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, mnist, fashion, svhn, cifar10)}
+DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, circles, mnist, fashion, svhn, cifar10)}
 
 
 def path(name: str, data_dir: Path) -> Path:

@@ -10,9 +10,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from engine import world
+from datasets.h5 import Data
+from engine import scene, world
 
 SAMPLES = 100
+POINTS = 300  # generated ones in the scene of a point set
 FRAMES = 60  # most pictures of an animation
 LOSSES = {"s_loss": "cross-entropy, labelled images [nats]", "d_loss_real": "loss, real unlabelled images [nats]",
           "d_loss_fake": "loss, generated images [nats]", "d_loss": "discriminator's loss, weighted sum [nats]",
@@ -33,12 +35,25 @@ def grid(images: Tensor, columns: int = 10) -> np.ndarray:
     return make_grid(images, nrow=columns, padding=2, pad_value=127).permute(1, 2, 0).cpu().numpy()
 
 
+def progress(nets: Mapping[str, nn.Module], averaged: nn.Module, data: Data, labelled: np.ndarray, seed: int,
+             device: torch.device) -> np.ndarray | None:
+    """How far a run with those labelled rows has come, as one picture: generated images, or the scene of a point set.
+    None where there is nothing to draw: images, but no generator."""
+    if not data.spec.points:
+        return grid(samples(nets["D"], nets["G"], seed, device)) if "G" in nets else None
+    generated = None
+    if "G" in nets:
+        generated = samples(nets["D"], nets["G"], seed, device, POINTS).permute(0, 2, 3, 1).cpu().numpy()
+    images, labels = data.arrays.train_image, data.arrays.train_label
+    return scene.draw(averaged, images, images[labelled], labels[labelled], generated, device)
+
+
 @torch.no_grad()
-def samples(D: nn.Module, G: nn.Module, seed: int, device: torch.device) -> Tensor:
-    """SAMPLES generated images as bytes, from the same z at every call: uint8 [SAMPLES, C, H, W]."""
+def samples(D: nn.Module, G: nn.Module, seed: int, device: torch.device, count: int = SAMPLES) -> Tensor:
+    """`count` generated images as bytes, from the same z at every call: uint8 [count, C, H, W]."""
     world.seed_noise(seed, world.SAMPLES)
     was_training = G.training
-    images = G.eval()(G.prior(SAMPLES, device))
+    images = G.eval()(G.prior(count, device))
     G.train(was_training)
     return D.pixels.to_bytes(images)
 
@@ -61,7 +76,8 @@ def _frame(picture: Path) -> Image.Image:
         framed = Image.new(image.mode, (image.width, image.height + 16), "white")
         framed.paste(image)
     ImageDraw.Draw(framed).text((4, image.height + 2), f"step {int(picture.stem)}", fill="black", font_size=12)
-    return framed.quantize(64, dither=Image.Dither.NONE)  # dithering would make the file several times as large
+    # Dithering would make the file several times as large; a median cut would take the colours from small marks.
+    return framed.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 RC = {"text.parse_math": False,  # a class may have "$" in its name

@@ -77,7 +77,7 @@ class Training:
             self._flush(bar)
         if step % cfg.eval_every == 0 or last:
             self._accuracies(bar)
-        if "G" in self.state.nets and (step % cfg.sample_every == 0 or last):
+        if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
             self._pictures()
         if step % cfg.save_every == 0 or last:
             self._save()
@@ -125,13 +125,13 @@ class Training:
             self.log.result({name: curves[name] for name in ("accuracy/test", "accuracy/test_raw_weights")})
 
     def _pictures(self, real: bool = False) -> None:
-        step, nets = self.state.step, self.state.nets
-        if real:
-            images = self.run.pipeline.storage.take(self.run.pipeline.split.pool[:figures.SAMPLES])
-            self.log.picture(step, "img/real", figures.grid(images))
-        if "G" in nets:
-            self.log.picture(step, "img/fake", figures.grid(figures.samples(nets["D"], nets["G"], self.cfg.seed,
-                                                                           self.run.device)))
+        run, split, state_ = self.run, self.run.pipeline.split, self.state
+        if real and not run.data.spec.points:
+            images = run.pipeline.storage.take(split.pool[:figures.SAMPLES])
+            self.log.picture(state_.step, "img/real", figures.grid(images))
+        seen = figures.progress(state_.nets, state_.averaged, run.data, split.labelled, run.cfg.seed, run.device)
+        if seen is not None:
+            self.log.picture(state_.step, "img/fake", seen)
 
     def _not_finite(self, what: str, step: int) -> UserError:
         self._written()

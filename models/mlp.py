@@ -14,18 +14,25 @@ N_Z = 100
 
 
 class Size(NamedTuple):
-    """Widths of the hidden layers, and the deviation of the noise on the pixels."""
+    """Widths of the layers and deviations of the noise."""
 
-    widths: tuple[int, ...]
-    noise: float
+    widths: tuple[int, ...]  # of the discriminator's hidden layers
+    noise: float  # on the pixels
+    between: float = 0.5  # the discriminator's layers
+    generator: int = 500  # width of its two layers
 
 
 PUBLISHED = Size((1000, 500, 250, 250, 250), 0.3)
 SMALL = Size((500, 250, 250), 0.15)  # ours, for images of fewer than 256 pixels: noise of 0.3 hides an 8 x 8 digit
+POINTS = Size((100, 100, 100), 0.02, 0.1, 100)  # ours, for points: noise between the layers of 0.5 blurs the rings
+
+
+def size_of(spec: Spec) -> Size:
+    return POINTS if spec.points else PUBLISHED if math.prod(spec.shape) >= 256 else SMALL
 
 
 class Discriminator(nn.Module):
-    """Noise on pixels in [0, 1], then dense ReLU layers with noise 0.5 between them. The features are the last ReLU
+    """Noise on pixels in [0, 1], then dense ReLU layers with noise between them. The features are the last ReLU
     before its noise [B, 250]; only the last layer's scale is trained; weights start as N(0, 0.1^2)."""
 
     pixels = Pixels(0, 255)
@@ -33,10 +40,10 @@ class Discriminator(nn.Module):
     def __init__(self, spec: Spec, logits: int):
         super().__init__()
         self.classes = spec.classes
-        pixels = math.prod(spec.shape)
-        widths, noise = PUBLISHED if pixels >= 256 else SMALL
-        sizes = (pixels, *widths)
-        self.noise = nn.ModuleList(GaussianNoise(sigma) for sigma in (noise, *[0.5] * len(widths)))
+        size = size_of(spec)
+        sizes = (math.prod(spec.shape), *size.widths)
+        deviations = (size.noise, *[size.between] * len(size.widths))
+        self.noise = nn.ModuleList(GaussianNoise(sigma) for sigma in deviations)
         self.hidden = nn.ModuleList(weight_norm(nn.Linear(a, b), std=0.1, eps=0.0)
                                     for a, b in itertools.pairwise(sizes))
         self.head = weight_norm(nn.Linear(sizes[-1], logits), std=0.1, train_scale=True, eps=0.0)
@@ -49,17 +56,18 @@ class Discriminator(nn.Module):
 
 
 class Generator(nn.Module):
-    """z ~ U[0, 1)^100 -> two dense layers of 500 with shift-only batch norm and softplus -> sigmoid pixels."""
+    """z ~ U[0, 1)^100 -> two dense layers with shift-only batch norm and softplus -> sigmoid pixels."""
 
     def __init__(self, spec: Spec):
         super().__init__()
         height, width, channels = spec.shape
         self.shape = (channels, height, width)
-        self.hidden = nn.ModuleList(nn.Linear(a, 500, bias=False) for a in (N_Z, 500))
-        self.norms = nn.ModuleList(ShiftBatchNorm(500) for _ in self.hidden)
+        inner = size_of(spec).generator
+        self.hidden = nn.ModuleList(nn.Linear(a, inner, bias=False) for a in (N_Z, inner))
+        self.norms = nn.ModuleList(ShiftBatchNorm(inner) for _ in self.hidden)
         for layer in self.hidden:
             nn.init.xavier_uniform_(layer.weight)
-        self.out = weight_norm(nn.Linear(500, math.prod(self.shape)), std=0.1, train_scale=True, init_std=None)
+        self.out = weight_norm(nn.Linear(inner, math.prod(self.shape)), std=0.1, train_scale=True, init_std=None)
 
     def prior(self, n: int, device: torch.device | str) -> Tensor:
         return torch.rand(n, N_Z, device=device)

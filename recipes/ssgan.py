@@ -29,7 +29,7 @@ from config import Count, GanConfig, Share, Spec, Within
 
 from .player import Player, Recipe
 
-LABELS = {"Digits": 50, "MNIST": 100, "Fashion": 100, "SVHN": 1000, "CIFAR10": 4000}
+LABELS = {"Digits": 50, "Circles": 6, "MNIST": 100, "Fashion": 100, "SVHN": 1000, "CIFAR10": 4000}
 
 
 @dataclasses.dataclass(frozen=True)

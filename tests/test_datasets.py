@@ -17,8 +17,9 @@ from config import Spec, UserError
 from datasets import cifar10, fashion, h5, mnist, svhn
 from tests import mirror
 
-PUBLISHED = {"Digits": (8, 8, 1), "MNIST": (28, 28, 1), "Fashion": (28, 28, 1), "SVHN": (32, 32, 3),
-             "CIFAR10": (32, 32, 3)}
+PUBLISHED = {"Digits": (8, 8, 1), "Circles": (1, 2, 1), "MNIST": (28, 28, 1), "Fashion": (28, 28, 1),
+             "SVHN": (32, 32, 3), "CIFAR10": (32, 32, 3)}
+EMBEDDED = {"Digits", "Circles"}
 
 
 # The registry
@@ -28,17 +29,17 @@ def test_the_registry_holds_the_published_sets():
     assert {name: source.shape for name, source in datasets.DATASETS.items()} == PUBLISHED
     for name, source in datasets.DATASETS.items():
         assert source.name == name
-        assert len(set(source.class_names)) == 10
-        assert source.embedded == (name == "Digits")
+        assert len(set(source.class_names)) == (2 if name == "Circles" else 10)
+        assert source.embedded == (name in EMBEDDED)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_spec_needs_no_file(tmp_path, name):
     for spelling in (name, name.lower(), name.upper()):
-        assert datasets.spec(spelling, tmp_path / "none") == Spec(name, PUBLISHED[name], 10)
+        assert datasets.spec(spelling, tmp_path / "none") == Spec(name, PUBLISHED[name], 2 if name == "Circles" else 10)
 
 
-@pytest.mark.parametrize("name", ["MNIST", "Fashion", "SVHN", "CIFAR10"])
+@pytest.mark.parametrize("name", sorted(PUBLISHED.keys() - EMBEDDED))
 def test_a_set_that_is_not_there_names_the_command(tmp_path, name):
     with pytest.raises(UserError, match=f"python download.py --dataset {name}"):
         datasets.load(name.lower(), tmp_path)
@@ -62,6 +63,21 @@ def test_digits_are_embedded_and_their_split_is_pinned(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_circles_are_two_rings_and_pinned(tmp_path):
+    data = datasets.load("circles", tmp_path / "none")
+    assert data.spec == Spec("Circles", (1, 2, 1), 2)
+    assert data.spec.points
+    for images, labels, count in ((data.arrays.train_image, data.arrays.train_label, 2000),
+                                  (data.arrays.test_image, data.arrays.test_label, 1000)):
+        assert np.bincount(labels).tolist() == [count // 2] * 2
+        x, y = (images.reshape(count, 2) * (3 / 255) - 1.5).T
+        distance = np.hypot(x, y)
+        assert [distance[labels == k].mean() for k in (0, 1)] == pytest.approx([0.5, 1.0], abs=0.02)
+        assert (distance < 1.4).all()  # none is cut off at the edge of what bytes say
+        assert ((distance > 0.75) == labels).mean() > 0.99
+    assert data.digest == "eb038256bf22bd33c5620912cd7fd1bb16cefe808da0d67902c1089b4ff5eb7b"
+
+
 def own(data_dir, folder="toy", name="Toy", shape=(5, 4, 3)):
     arrays = h5.Arrays(mirror.images(6, shape), mirror.labels(6) % 3, mirror.images(4, shape), mirror.labels(4) % 3)
     return h5.write(data_dir / folder / "data.h5", arrays, name, ("a", "b", "c"), "made up")
@@ -82,7 +98,7 @@ def test_a_set_of_the_users_own_cannot_pass_for_a_published_one(tmp_path):
         datasets.load("MNIST", tmp_path)
     own(tmp_path, "digits", "Digits")
     assert len(datasets.load("Digits", tmp_path).arrays.train_image) == 1437
-    with pytest.raises(UserError, match=r"Known: Digits, MNIST, Fashion, SVHN, CIFAR10$"):
+    with pytest.raises(UserError, match=r"Known: Digits, Circles, MNIST, Fashion, SVHN, CIFAR10$"):
         datasets.load("imagenet", tmp_path)
 
 
@@ -305,4 +321,4 @@ def test_upstream_addresses_and_digests():
     assert names["CIFAR10"] == ["cifar-10-binary.tar.gz"]
     assert names["MNIST"] == names["Fashion"]
     assert len(names["MNIST"]) == 4
-    assert names["Digits"] == []
+    assert names["Digits"] == names["Circles"] == []

@@ -198,9 +198,10 @@ def test_an_unknown_term_is_named(recipe, settings):
 @pytest.mark.parametrize("dataset", datasets.DATASETS)
 def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     found = recipes.find(recipe)
-    cfg = recipes.defaults(found, datasets.spec(dataset, data_dir))
+    spec = datasets.spec(dataset, data_dir)
+    cfg = recipes.defaults(found, spec)
     assert cfg.dataset == dataset
-    assert cfg.labels % 10 == 0
+    assert cfg.labels % spec.classes == 0
     resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
     assert resolved.steps == round(cfg.epochs * (50_000 // cfg.batch_size))
 
