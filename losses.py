@@ -3,6 +3,8 @@
 Notation: l = logits of the real classes [B, K]; Z = logsumexp(l); r = logit of "real" [B] (`Verdict.real`), so that
 D(x) = p(real | x) = sigmoid(r). With an implicit head r = Z.
 """
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -53,3 +55,34 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
 def annealed(start: float, step: Tensor, steps: int) -> Tensor:
     """start * (1 - step / steps), 0 from `steps` on (SSGAN-Tensorflow, trainer.py: 10 over 1500 steps)."""
     return start * (1 - step / steps).clamp(0, 1)
+
+
+def divergence(target: Tensor, classes: Tensor) -> Tensor:
+    """KL[softmax(target) || softmax(classes)]: D of eq. 5 (Miyato et al. 2018)."""
+    log_p, log_q = functional.log_softmax(target, dim=1), functional.log_softmax(classes, dim=1)
+    return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def unit(d: Tensor) -> Tensor:
+    """Each d_i / |d_i|_2 of the batch (the overline of Miyato et al. 2018, section 3.3); a zero stays one. The largest
+    element is divided out first, since the square of a small gradient underflows."""
+    flat = d.flatten(1)
+    flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
+    return functional.normalize(flat).view_as(d)
+
+
+def virtual_adversarial(logits: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, xi: float, epsilon: float) -> Tensor:
+    """r_vadv [as x], the perturbation of norm epsilon that moves p(y | x) = softmax(logits(x)) most, after one power
+    iteration from the random d (Miyato et al. 2018, section 3.3). The Hessian of the divergence at 0 times d is, but
+    for its length, the gradient at the small step xi d, because the gradient at 0 is 0."""
+    with torch.no_grad():
+        target = logits(x)
+    r = (xi * unit(d)).requires_grad_()
+    gradient, = torch.autograd.grad(divergence(target, logits(x + r)), r)
+    return epsilon * unit(gradient)
+
+
+def entropy(classes: Tensor) -> Tensor:
+    """H(y | x) = -sum_k p_k log p_k (Grandvalet & Bengio 2004; Miyato et al. 2018, section 4, "EntMin")."""
+    log_p = functional.log_softmax(classes, dim=1)
+    return -(log_p.exp() * log_p).sum(1).mean()

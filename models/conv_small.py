@@ -65,13 +65,18 @@ def _deconv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 
+def check(spec: Spec, model: str) -> None:
+    """UserError where the images do not fit a model with this generator."""
+    height, width, _ = spec.shape
+    if height % 8 or width % 8 or min(height, width) < 16:
+        raise UserError(f"--model {model} takes sizes that are multiples of 8, from 16 up; {spec.name} is "
+                        f"{height}x{width}. Use --model mlp")
+
+
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """Conv nets for sizes that are multiples of 8, at least 16. SVHN: width 64, pixels (x - 127.5) / 127.5;
     else width 96; CIFAR-10's code divides by 128."""
-    height, width, _ = spec.shape
-    if height % 8 or width % 8 or min(height, width) < 16:
-        raise UserError(f"--model conv-small takes sizes that are multiples of 8, from 16 up; {spec.name} is "
-                        f"{height}x{width}. Use --model mlp")
+    check(spec, "conv-small")
     pixels = Pixels(127.5, 128 if spec.name == "CIFAR10" else 127.5)
     logits = spec.classes + (head == "explicit")
     return {"D": Discriminator(spec, logits, 64 if spec.name == "SVHN" else 96, pixels), "G": Generator(spec)}
