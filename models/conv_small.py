@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config import Spec, UserError
-from ops import Pixels, ShiftBatchNorm, Verdict, at_least_float32, verdict, weight_norm
+from ops import Dropout, Pixels, ShiftBatchNorm, Verdict, at_least_float32, verdict, weight_norm
 
 N_Z = 100
 
@@ -19,11 +19,11 @@ class Discriminator(nn.Module):
         self.classes, self.pixels = spec.classes, pixels
         wide = 2 * width
         self.body = nn.Sequential(
-            nn.Dropout(0.2),
+            Dropout(0.2),
             *_conv(spec.shape[2], width), *_conv(width, width), *_conv(width, width, stride=2),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             *_conv(width, wide), *_conv(wide, wide), *_conv(wide, wide, stride=2),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             *_conv(wide, wide, padding=0), *_conv(wide, wide, kernel=1, padding=0),
             *_conv(wide, wide, kernel=1, padding=0))
         self.head = weight_norm(nn.Linear(wide, logits), std=0.05, train_scale=True, init_std=0.1)

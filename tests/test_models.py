@@ -86,7 +86,7 @@ def test_conv_small_layers_are_the_references():
              for m in D.body if isinstance(m, nn.Conv2d)]
     assert convs == [(3, 96, 3, 1, 1), (96, 96, 3, 1, 1), (96, 96, 3, 2, 1), (96, 192, 3, 1, 1), (192, 192, 3, 1, 1),
                      (192, 192, 3, 2, 1), (192, 192, 3, 1, 0), (192, 192, 1, 1, 0), (192, 192, 1, 1, 0)]
-    assert [m.p for m in D.body if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
+    assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
 
 
 def test_weights_start_with_the_published_deviation():

@@ -176,3 +176,24 @@ def test_no_classes_leaves_one_logit_for_real():
     verdict = ops.verdict(raw, raw, 0)
     assert verdict.classes.shape == (4, 0)
     assert torch.equal(verdict.real, raw[:, 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("p", [0.2, 0.5])
+def test_dropout_drops_its_share_of_elements_and_scales_the_others(p, dtype):
+    torch.manual_seed(0)
+    layer = ops.Dropout(p)
+    for shape in ((500, 400), (50, 8, 20, 25)):
+        x = torch.randn(shape).to(dtype)
+        if x.dim() == 4:
+            x = x.to(memory_format=torch.channels_last)
+        y = layer(x.requires_grad_())
+        kept = y != 0
+        torch.testing.assert_close(y[kept], x[kept] / (1 - p))
+        assert kept.double().mean().item() == pytest.approx(1 - p, abs=5 * (p * (1 - p) / x.numel()) ** 0.5)
+        assert kept.double().mean([0, *range(2, x.dim())]).std() < 0.1  # in no channel more than in another
+        assert y.stride() == x.stride()
+        y.sum().backward()
+        torch.testing.assert_close(x.grad, kept / torch.tensor(1 - p, dtype=dtype))
+        assert not torch.equal(layer(x) != 0, layer(x) != 0)
+    assert torch.equal(layer.eval()(x), x)

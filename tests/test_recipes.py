@@ -83,7 +83,7 @@ def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build,
         for module in net.double().modules():
             if isinstance(module, ops.GaussianNoise):
                 module.sigma = 0.0
-            if isinstance(module, torch.nn.Dropout):
+            if isinstance(module, ops.Dropout):
                 module.p = 0.0
     for number in range(len(run.players)):
         batch = batch_of(run, number)
