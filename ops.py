@@ -213,14 +213,14 @@ def noise_repeated(net: nn.Module) -> Iterator[None]:
         draw, drawn = layer.forward, []
 
         def forward(x: Tensor) -> Tensor:
-            factor = isinstance(layer, nn.Dropout)
+            factor = isinstance(layer, Dropout)
             if not drawn:
                 drawn.append(draw(torch.ones_like(x) if factor else torch.zeros_like(x)))
             return x * drawn[0].to(x.dtype) if factor else x + drawn[0].to(x.dtype)
 
         return forward
 
-    layers = [m for m in net.modules() if isinstance(m, nn.Dropout | GaussianNoise)]
+    layers = [m for m in net.modules() if isinstance(m, Dropout | GaussianNoise)]
     for layer in layers:
         layer.forward = repeated(layer)
     try:

@@ -6,7 +6,7 @@ Pixels are in [-1, 1], the generator's range; the code has (x - 127.5) / 255, wh
 from torch import Tensor, nn
 
 from config import Spec
-from ops import Pixels, Verdict, verdict
+from ops import Dropout, Pixels, Verdict, verdict
 
 from . import conv_small
 
@@ -22,8 +22,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.classes = spec.classes
         self.body = nn.Sequential(
-            *_conv(spec.shape[2], 128), *_conv(128, 128), *_conv(128, 128), nn.MaxPool2d(2), nn.Dropout(0.5),
-            *_conv(128, 256), *_conv(256, 256), *_conv(256, 256), nn.MaxPool2d(2), nn.Dropout(0.5),
+            *_conv(spec.shape[2], 128), *_conv(128, 128), *_conv(128, 128), nn.MaxPool2d(2), Dropout(0.5),
+            *_conv(128, 256), *_conv(256, 256), *_conv(256, 256), nn.MaxPool2d(2), Dropout(0.5),
             *_conv(256, 512, padding=0), *_conv(512, 256, kernel=1, padding=0), *_conv(256, 128, kernel=1, padding=0))
         self.head = nn.Linear(128, logits)
         nn.init.kaiming_normal_(self.head.weight)

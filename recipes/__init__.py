@@ -6,10 +6,11 @@ optimiser move its own nets.
 """
 from config import Config, Spec, nearest
 
-from . import improved_gan, ssgan, supervised
+from . import improved_gan, ssgan, supervised, vat
 from .player import Player, Recipe
 
-RECIPES = {recipe.name: recipe for recipe in (improved_gan.RECIPE, ssgan.RECIPE, supervised.RECIPE)}
+FILES = (improved_gan, ssgan, supervised, vat)
+RECIPES = {file.RECIPE.name: file.RECIPE for file in FILES}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]
 

@@ -9,10 +9,12 @@ import ops
 from config import Spec, UserError
 from models import MODELS
 
-SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "ssgan": (32, 32, 3)}
+SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-large": (32, 32, 3), "ssgan": (32, 32, 3)}
 COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568),
           ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
-          ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
+          ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382),
+          ("conv-large", "CIFAR10", (32, 32, 3), 3_121_802, 4_933_382),
+          ("conv-large", "SVHN", (32, 32, 3), 3_121_822, 4_933_382), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
           ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -89,6 +91,19 @@ def test_conv_small_layers_are_the_references():
     assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
 
 
+def test_conv_large_layers_are_the_references():
+    D = pair("conv-large")["D"]
+    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.padding[0])
+             for m in D.body if isinstance(m, nn.Conv2d)]
+    assert convs == [(3, 128, 3, 1), *[(128, 128, 3, 1)] * 2, (128, 256, 3, 1), *[(256, 256, 3, 1)] * 2,
+                     (256, 512, 3, 0), (512, 256, 1, 0), (256, 128, 1, 0)]
+    kinds = [type(m).__name__ for m in D.body]
+    conv, pool = ["Conv2d", "BatchNorm2d", "LeakyReLU"], ["MaxPool2d", "Dropout"]
+    assert kinds == [*conv * 3, *pool, *conv * 3, *pool, *conv * 3]
+    assert {m.negative_slope for m in D.body if isinstance(m, nn.LeakyReLU)} == {0.1}
+    assert D.body(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 6, 6)
+
+
 def test_weights_start_with_the_published_deviation():
     mlp, conv = pair("mlp")["D"], pair("conv-small")["D"]
     assert mlp.hidden[0].parametrizations.weight.original.std().item() == pytest.approx(0.1, rel=0.01)
@@ -111,7 +126,8 @@ def test_ssgan_takes_256_pixels():
 
 
 @pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
-                                             ("ssgan", (32, 24, 3)), ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
+                                             ("conv-large", (28, 28, 1)), ("ssgan", (32, 24, 3)),
+                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):
         MODELS[name](Spec("a", shape, 10))
