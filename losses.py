@@ -86,3 +86,27 @@ def entropy(classes: Tensor) -> Tensor:
     """H(y | x) = -sum_k p_k log p_k (Grandvalet & Bengio 2004; Miyato et al. 2018, section 4, "EntMin")."""
     log_p = functional.log_softmax(classes, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def consistency(student: Tensor, teacher: Tensor) -> Tensor:
+    """|f(x, theta, eta) - f(x, theta', eta')|^2 / K of the class probabilities f = softmax(logits), the teacher's
+    without gradient: J of Tarvainen & Valpola 2017, section 2 (their code takes the mean over the classes)."""
+    return functional.mse_loss(functional.softmax(student, dim=1), functional.softmax(teacher.detach(), dim=1))
+
+
+def ramped_up(step: Tensor, length: float) -> Tensor:
+    """exp(-5 (1 - step / length)^2), 1 from `length` on: the "sigmoid" ramp-up of Laine & Aila 2016 and Tarvainen &
+    Valpola 2017."""
+    return torch.exp(-5 * (1 - (step / length).clamp(0, 1)) ** 2)
+
+
+def smoothed_real(real: Tensor, smoothing: float) -> Tensor:
+    """-(1 - s) log D(x) - s log(1 - D(x)): real images with the target 1 - s (one-sided label smoothing, Salimans et
+    al. 2016, section 3.4)."""
+    return (1 - smoothing) * taken_for_real(real) + smoothing * taken_for_fake(real)
+
+
+def masked_cross_entropy(classes: Tensor, y: Tensor) -> Tensor:
+    """sum(mask * -log p(y | x, real)) / max(1, sum(mask)), the mask 0 where y = -1 (the sthalles article on SVHN)."""
+    total = functional.cross_entropy(classes, y, ignore_index=-1, reduction="sum")
+    return total / (y >= 0).sum().clamp(min=1)

@@ -154,3 +154,34 @@ def test_the_perturbation_leaves_no_gradient_behind():
 def test_unit_length_survives_underflow_and_zero():
     d = torch.tensor([[[3.0, 4.0]], [[3e-30, 4e-30]], [[0.0, 0.0]]])
     torch.testing.assert_close(losses.unit(d), torch.tensor([[[0.6, 0.8]], [[0.6, 0.8]], [[0.0, 0.0]]]))
+
+
+def test_consistency_is_the_squared_distance_of_probabilities():
+    student, teacher = logits(K), logits(K)
+    p, q = torch.softmax(student, 1), torch.softmax(teacher, 1).detach()
+    theirs = sum((p[i, k] - q[i, k]) ** 2 for i in range(B) for k in range(K)) / (B * K)
+    assert_same(losses.consistency(student, teacher), theirs, student)
+    assert torch.autograd.grad(losses.consistency(student, teacher), teacher, allow_unused=True) == (None,)
+
+
+def test_ramp_up_is_the_papers_and_stays_at_one():
+    steps = (0, 10_000, 40_000, 90_000)
+    found = [losses.ramped_up(torch.tensor(float(s)), 40_000).item() for s in steps]
+    np.testing.assert_allclose(found, [np.exp(-5), np.exp(-5 * 0.75**2), 1, 1], rtol=1e-6)
+
+
+@heads
+def test_smoothed_real_is_binary_cross_entropy_with_target_below_one(columns):
+    raw = logits(columns)
+    real = 1 - torch.softmax(k_plus_1(raw), 1)[:, K]
+    theirs = -(0.9 * real.log() + 0.1 * (1 - real).log()).mean()
+    assert_same(losses.smoothed_real(ops.verdict(raw, raw, K).real, 0.1), theirs, raw)
+
+
+@pytest.mark.parametrize("shown", [[0, 3, 4], []])
+def test_masked_cross_entropy_counts_the_labelled_rows_alone(shown):
+    raw, y = logits(K), torch.full((B,), -1)
+    y[shown] = torch.arange(len(shown))
+    p = torch.softmax(raw, 1)
+    theirs = -sum((p[i, y[i]].log() for i in shown), start=0 * raw.sum()) / max(1, len(shown))
+    assert_same(losses.masked_cross_entropy(raw, y), theirs, raw)

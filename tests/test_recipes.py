@@ -43,8 +43,7 @@ def scheduled_steps(run, count):
     """The same with the learning rates of the schedule."""
     losses = []
     for _ in range(count):
-        cfg = run.cfg
-        run.state.set_rates(rate_factor(run.state.step, cfg.steps, run.steps_per_epoch, cfg.decay_from))
+        run.state.set_rates(run.rate())
         losses += steps(run, 1)
     return losses
 
@@ -88,8 +87,8 @@ def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build,
                 module.p = 0.0
     for number in range(len(run.players)):
         batch = batch_of(run, number)
-        batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double(),
-                               z=None if batch.z is None else batch.z.double())
+        batch = batch._replace(**{name: x.double() for name in ("x_lab", "x_unl", "x_again", "z")
+                                  if (x := getattr(batch, name)) is not None})
         together = losses_and_gradients(run, number, batch)
         with monkeypatch.context() as patch:
             patch.setattr(ops, "judge", lambda D, real, fake: [D(x) for x in (*real, fake)])
