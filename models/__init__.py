@@ -9,9 +9,10 @@ from torch import nn
 
 from config import Config, Spec, nearest
 
-from . import conv_large, conv_small, mlp, ssgan
+from . import blog, conv_large, conv_small, mlp, ssgan
 
-MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-large": conv_large.build, "ssgan": ssgan.build}
+MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-large": conv_large.build, "blog": blog.build,
+          "ssgan": ssgan.build}
 
 
 def build(cfg: Config, spec: Spec) -> dict[str, nn.Module]:

@@ -6,10 +6,10 @@ optimiser move its own nets.
 """
 from config import Config, Spec, nearest
 
-from . import improved_gan, mean_teacher, ssgan, supervised, vat
+from . import blog_svhn, improved_gan, mean_teacher, ssgan, supervised, vat
 from .player import Player, Recipe
 
-FILES = (improved_gan, mean_teacher, ssgan, supervised, vat)
+FILES = (blog_svhn, improved_gan, mean_teacher, ssgan, supervised, vat)
 RECIPES = {file.RECIPE.name: file.RECIPE for file in FILES}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]

@@ -8,8 +8,8 @@ improve semi-supervised deep learning results"; settings from its code, tensorfl
 f are the class probabilities, theta' the averaged weights (nets["averaged"], which are also those evaluated), eta noise
 and dropout: student and teacher draw their own, and see the same unlabelled image in two views, each flipped and moved
 by itself (`Recipe.second_view`). The weight w and the learning rate rise as exp(-5 (1 - t/T)^2) until t = T = 40,000 of
-150,000 updates (of 180,000 on SVHN; here T is 40/150 of either). `--average 0` makes the teacher the student itself with
-other noise, nearly the Pi model (whose gradient passes both sides).
+150,000 updates (of 180,000 on SVHN; here T is 40/150 of either). `--average 0` makes the teacher the student itself
+with other noise, nearly the Pi model (whose gradient passes both sides).
 
 Where this differs from the code, and why:
 - there the class cost of a mixed batch is divided by all of its images, so w is 100 N_labelled / N; here labelled and

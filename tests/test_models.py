@@ -9,12 +9,14 @@ import ops
 from config import Spec, UserError
 from models import MODELS
 
-SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-large": (32, 32, 3), "ssgan": (32, 32, 3)}
+SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-large": (32, 32, 3), "blog": (32, 32, 3),
+          "ssgan": (32, 32, 3)}
 COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568),
           ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
           ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382),
           ("conv-large", "CIFAR10", (32, 32, 3), 3_121_802, 4_933_382),
-          ("conv-large", "SVHN", (32, 32, 3), 3_121_822, 4_933_382), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
+          ("conv-large", "SVHN", (32, 32, 3), 3_121_822, 4_933_382),
+          ("blog", "SVHN", (32, 32, 3), 446_730, 465_795), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
           ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -104,6 +106,19 @@ def test_conv_large_layers_are_the_references():
     assert D.body(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 6, 6)
 
 
+def test_blog_layers_are_the_articles():
+    D = pair("blog")["D"].eval()
+    shapes = []
+    for layer in D.body:
+        layer.register_forward_hook(lambda m, _, out: shapes.append((type(m).__name__, *out.shape[1:])))
+    assert D(torch.zeros(2, 3, 32, 32)).features.shape == (2, 128)
+    assert [s[1:] for s in shapes if "Conv2d" in s[0]] == [(64, 16, 16), (64, 8, 8), (64, 4, 4), (128, 4, 4),
+                                                           (128, 4, 4), (128, 2, 2)]
+    assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in D.body) == 4
+    assert [type(m) for m in D.body][-2:] == [nn.Conv2d, nn.LeakyReLU]
+
+
 def test_weights_start_with_the_published_deviation():
     mlp, conv = pair("mlp")["D"], pair("conv-small")["D"]
     assert mlp.hidden[0].parametrizations.weight.original.std().item() == pytest.approx(0.1, rel=0.01)
@@ -127,7 +142,7 @@ def test_ssgan_takes_256_pixels():
 
 @pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
                                              ("conv-large", (28, 28, 1)), ("ssgan", (32, 24, 3)),
-                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
+                                             ("blog", (20, 20, 3)), ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):
         MODELS[name](Spec("a", shape, 10))
