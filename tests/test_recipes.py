@@ -239,6 +239,68 @@ def test_generator_and_discriminator_see_unlabelled_images_in_orders_of_their_ow
     assert not torch.equal(d, g)
 
 
+def test_the_teacher_is_the_averaged_classifier_on_the_other_view(build):
+    run = build("mean-teacher")
+    for net in run.state.seen.values():
+        net.eval()  # without noise
+    batch = batch_of(run, 0)._replace(step=torch.tensor(1e9))
+    with torch.no_grad():
+        for p in run.state.averaged.parameters():
+            p.mul_(1.5)
+    batch = batch._replace(x_again=1 - batch.x_again)
+    student, teacher = (torch.softmax(run.state.seen[name](x).classes, 1)
+                        for name, x in (("D", batch.x_unl), ("averaged", batch.x_again)))
+    found = run.players[0].loss(run.state.seen, batch)["consistency"]
+    torch.testing.assert_close(found, 100 * (student - teacher).square().mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_masked_labels_are_those_of_the_mixed_batch(build):
+    masked, separate = (build("blog-svhn", labels_come=how) for how in ("masked", "separately"))
+    batch = batch_of(masked, 0)
+    shown = batch._replace(y_unl=torch.arange(8) % 4)
+    other = batch._replace(x_lab=1 - batch.x_lab, y_lab=(batch.y_lab + 1) % 4)
+
+    def class_loss(run, batch):
+        torch.manual_seed(0)
+        return run.players[0].loss(run.state.seen, batch)["supervised"]
+
+    assert class_loss(masked, other) == class_loss(masked, batch)
+    assert class_loss(masked, shown) != class_loss(masked, batch)
+    assert class_loss(masked, batch._replace(y_unl=torch.full((8,), -1))) == 0
+    assert class_loss(separate, other) != class_loss(separate, batch)
+    assert class_loss(separate, shown) == class_loss(separate, batch)
+
+
+def test_only_labelled_images_enter_vats_running_averages(build):
+    run = build("vat", "Colour16", average=0.9)
+    batch = batch_of(run, 0)
+    kept = copy.deepcopy(run.state.nets["D"])
+    run.players[0].loss(run.state.seen, batch)
+    kept(batch.x_lab)
+    means = [next(m.running_mean for m in D.modules() if isinstance(m, torch.nn.BatchNorm2d))
+             for D in (run.state.nets["D"], kept)]
+    torch.testing.assert_close(*means)
+    assert all(p.grad is None for p in run.state.nets["D"].parameters())
+
+
+def test_the_perturbation_has_the_asked_length_in_pixels(build, monkeypatch):
+    run = build("vat", "Colour16", epsilon=2.0)
+    found, original = [], recipes.vat.losses.virtual_adversarial
+    monkeypatch.setattr(recipes.vat.losses, "virtual_adversarial",
+                        lambda *args: found.append(original(*args)) or found[0])
+    run.players[0].loss(run.state.seen, batch_of(run, 0))
+    lengths = (found[0] * run.state.nets["D"].pixels.divisor / 255).flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full((8,), 2.0))
+
+
+def test_learning_rates_follow_the_recipes(build):
+    blog, teacher = build("blog-svhn", "Colour16", steps=40), build("mean-teacher", "Colour16", steps=60)
+    for run, expected in ((blog, lambda e, t: 0.9**e), (teacher, lambda e, t: np.exp(-5 * max(1 - t / 16, 0) ** 2))):
+        for step in (0, 9, 15, 25, 39):
+            run.state.step = step
+            assert run.rate() == pytest.approx(expected(step // 10, step), rel=1e-5)
+
+
 def test_clipping_bounds_the_gradient(build):
     run = build("ssgan", clip=1e-3)
     player = run.players[0]
