@@ -4,6 +4,7 @@ Notation: l = logits of the real classes [B, K]; Z = logsumexp(l); r = logit of 
 D(x) = p(real | x) = sigmoid(r). With an implicit head r = Z.
 """
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -57,6 +58,31 @@ def annealed(start: float, step: Tensor, steps: int) -> Tensor:
     return start * (1 - step / steps).clamp(0, 1)
 
 
+def divergence(target: Tensor, classes: Tensor) -> Tensor:
+    """KL[softmax(target) || softmax(classes)]: D of eq. 5 (Miyato et al. 2018)."""
+    log_p, log_q = functional.log_softmax(target, dim=1), functional.log_softmax(classes, dim=1)
+    return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def unit(d: Tensor) -> Tensor:
+    """Each d_i / |d_i|_2 of the batch (the overline of Miyato et al. 2018, section 3.3); a zero stays one. The largest
+    element is divided out first, since the square of a small gradient underflows."""
+    flat = d.flatten(1)
+    flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
+    return functional.normalize(flat).view_as(d)
+
+
+def virtual_adversarial(logits: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, xi: float, epsilon: float) -> Tensor:
+    """r_vadv [as x], the perturbation of norm epsilon that moves p(y | x) = softmax(logits(x)) most, after one power
+    iteration from the random d (Miyato et al. 2018, section 3.3). The Hessian of the divergence at 0 times d is, but
+    for its length, the gradient at the small step xi d, because the gradient at 0 is 0."""
+    with torch.no_grad():
+        target = logits(x)
+    r = (xi * unit(d)).requires_grad_()
+    gradient, = torch.autograd.grad(divergence(target, logits(x + r)), r)
+    return epsilon * unit(gradient)
+
+
 def cross_entropy_of_all(classes: Tensor, real: Tensor, y: Tensor) -> Tensor:
     """-log p(y | x) of labelled images over all K+1 classes (Odena 2016). It is `cross_entropy` plus
     `taken_for_real` of the same images."""
@@ -65,7 +91,8 @@ def cross_entropy_of_all(classes: Tensor, real: Tensor, y: Tensor) -> Tensor:
 
 def conditional_entropy(classes: Tensor) -> Tensor:
     """E_x H[p(y | x, D)], nats, of p = softmax(l) over the K classes: low where each image is put into a class with
-    confidence (Springenberg 2016, in eq. 7; Dai et al. 2017, arXiv:1705.09783, the last term of D's objective)."""
+    confidence (Grandvalet & Bengio 2004; Springenberg 2016, in eq. 7; "EntMin" of Miyato et al. 2018, section 4; Dai et
+    al. 2017, the last term of D's objective)."""
     log_p = functional.log_softmax(classes, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
 
@@ -79,7 +106,8 @@ def marginal_entropy(classes: Tensor) -> Tensor:
 
 def probability_distance(first: Tensor, second: Tensor) -> Tensor:
     """Mean of (softmax(l) - softmax(l'))^2 over images and classes, for the logits [B, K] of two passes of the same
-    images under dropout (Wei et al. 2018, CT_CIFAR.py)."""
+    images: under two dropouts (Wei et al. 2018, CT_CIFAR.py), or of a student and its teacher (J of Tarvainen & Valpola
+    2017, section 2; their code, too, takes the mean over the classes)."""
     return functional.mse_loss(torch.softmax(first, dim=1), torch.softmax(second, dim=1))
 
 
@@ -91,8 +119,7 @@ def feature_distance(first: Tensor, second: Tensor) -> Tensor:
 def step_towards(x: Tensor, target: Tensor, length: float) -> Tensor:
     """x + length * (target - x) / |target - x|, the norm of each image or z by itself: a step of that
     length on the way from x to the target (Lecouat et al. 2018, train_cifar.py)."""
-    direction = functional.normalize((target - x).flatten(1), dim=1)
-    return x + length * direction.view_as(x)
+    return x + length * unit(target - x)
 
 
 def smooth_distance(first: Tensor, second: Tensor, eps: float = 1e-8) -> Tensor:
@@ -115,3 +142,21 @@ def gaussian_nll(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     """-log q(z | x) = sum of log sigma + ((z - mu) / sigma)^2 / 2 over the entries of z, without its constant:
     an upper bound of -H(p_G), so that it keeps G's images apart (Dai et al. 2017, the variational term)."""
     return (log_deviation + 0.5 * ((z - mean) * torch.exp(-log_deviation)).square()).sum(1).mean()
+
+
+def ramped_up(step: Tensor, length: float) -> Tensor:
+    """exp(-5 (1 - step / length)^2), 1 from `length` on: the "sigmoid" ramp-up of Laine & Aila 2016 and Tarvainen &
+    Valpola 2017."""
+    return torch.exp(-5 * (1 - (step / length).clamp(0, 1)) ** 2)
+
+
+def smoothed_real(real: Tensor, smoothing: float) -> Tensor:
+    """-(1 - s) log D(x) - s log(1 - D(x)): real images with the target 1 - s (one-sided label smoothing, Salimans et
+    al. 2016, section 3.4)."""
+    return (1 - smoothing) * taken_for_real(real) + smoothing * taken_for_fake(real)
+
+
+def masked_cross_entropy(classes: Tensor, y: Tensor) -> Tensor:
+    """sum(mask * -log p(y | x, real)) / max(1, sum(mask)), the mask 0 where y = -1 (the sthalles article on SVHN)."""
+    total = functional.cross_entropy(classes, y, ignore_index=-1, reduction="sum")
+    return total / (y >= 0).sum().clamp(min=1)

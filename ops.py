@@ -252,6 +252,32 @@ def statistics_kept(net: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
+@contextlib.contextmanager
+def noise_repeated(net: nn.Module) -> Iterator[None]:
+    """Inside, each dropout and each noise of `net` draws in its first call and repeats that draw in later ones, which
+    must have inputs of the same shape: what two calls say then differs by their inputs alone."""
+
+    def repeated(layer: nn.Module):
+        draw, drawn = layer.forward, []
+
+        def forward(x: Tensor) -> Tensor:
+            factor = isinstance(layer, Dropout)
+            if not drawn:
+                drawn.append(draw(torch.ones_like(x) if factor else torch.zeros_like(x)))
+            return x * drawn[0].to(x.dtype) if factor else x + drawn[0].to(x.dtype)
+
+        return forward
+
+    layers = [m for m in net.modules() if isinstance(m, Dropout | GaussianNoise)]
+    for layer in layers:
+        layer.forward = repeated(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own again
+
+
 def sample(G: nn.Module, z: Tensor) -> Tensor:
     """G(z) for a player that does not train G: no gradient, and G's running averages stay."""
     with torch.no_grad(), statistics_kept(G):

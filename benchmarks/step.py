@@ -134,12 +134,12 @@ class Plain:
         device, numbers = self.run.device, []
         for player in self.run.players:
             for _ in range(player.times):
-                x_unl, _ = next(self.loaders[1])
+                x_unl, y_unl = (part.to(device) for part in next(self.loaders[1]))
                 # A port loads labelled images only for the player that looks at them.
-                x_lab, y_lab = next(self.loaders[0]) if "supervised" in player.terms else (x_unl, _)
+                x_lab, y_lab = next(self.loaders[0]) if "supervised" in player.terms else (x_unl, y_unl)
                 G = self.nets.get("G")
                 z = G.prior(self.run.cfg.batch_size, device) if G is not None else None
-                batch = Batch(x_lab.to(device), y_lab.to(device), x_unl.to(device), z, torch.zeros((), device=device))
+                batch = Batch(x_lab.to(device), y_lab.to(device), x_unl, y_unl, z, torch.zeros((), device=device))
                 terms = player.loss(self.nets, batch)
                 total = sum(terms.values())
                 for _, optimiser in self.optimisers.values():

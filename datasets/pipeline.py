@@ -26,16 +26,19 @@ class Batch(NamedTuple):
     x_lab: Tensor  # [B, C, H, W]
     y_lab: Tensor  # [B] int64
     x_unl: Tensor  # [B, C, H, W]
+    y_unl: Tensor  # [B] int64, -1 where the label is hidden
     z: Tensor | None  # [B, n_z]; None where there is no generator
     step: Tensor  # 0-d float32, steps done before this one
+    x_again: Tensor | None = None  # x_unl from the same bytes, augmented anew; None unless the recipe asks for it
 
 
 class Pipeline:
     """Batches of a data set as a function of (player, position)."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, split: Split, pixels: Pixels, batch_size: int, seed: int,
-                 device: torch.device, place: str = "device", augment: Callable[[Tensor], Tensor] = lambda x: x):
-        self.augment, self.storage = augment, Storage(images, place, device)
+                 device: torch.device, place: str = "device", augment: Callable[[Tensor], Tensor] = lambda x: x,
+                 second_view: bool = False):
+        self.augment, self.second_view, self.storage = augment, second_view, Storage(images, place, device)
         # Batches that are not on the device are fetched while the one before is trained on.
         self.worker = None if place == "device" else ThreadPoolExecutor(1)
         self.ahead: dict[tuple[str, int], tuple[tuple[int, int], Future]] = {}
@@ -75,13 +78,15 @@ class Pipeline:
         rows = stream.take(position, count)
         return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
-    def fetch(self, player: int, position: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x_lab, y_lab and x_unl of that player's update number `position`, the images still bytes."""
+    def fetch(self, player: int, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x_lab, y_lab, x_unl and y_unl of that player's update number `position`, the images still bytes."""
         size = self.batch_size
         return (*self.take("labelled", LABELLED, position * size, size),
-                self.take("pool", 1 + player, position * size, size)[0])
+                *self.take("pool", 1 + player, position * size, size))
 
-    def batch(self, x_lab: Tensor, y_lab: Tensor, x_unl: Tensor, step: Tensor, z: Tensor | None) -> Batch:
+    def batch(self, x_lab: Tensor, y_lab: Tensor, x_unl: Tensor, y_unl: Tensor, step: Tensor,
+              z: Tensor | None) -> Batch:
         """What was fetched, augmented and as the networks see it."""
-        x_lab, x_unl = (self.pixels.from_bytes(self.augment(x)) for x in (x_lab, x_unl))
-        return Batch(x_lab, y_lab, x_unl, z, step)
+        kinds = (x_lab, x_unl, x_unl) if self.second_view else (x_lab, x_unl)
+        x_lab, x_unl, *again = (self.pixels.from_bytes(self.augment(x)) for x in kinds)
+        return Batch(x_lab, y_lab, x_unl, y_unl, z, step, *again)

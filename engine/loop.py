@@ -14,7 +14,6 @@ from tqdm import tqdm
 from config import UserError
 from engine import evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
-from engine.step import rate_factor
 
 
 class Training:
@@ -42,7 +41,7 @@ class Training:
             if state_.step == 0:
                 self._pictures(real=True)
             while state_.step < cfg.steps and not self.stop:
-                state_.set_rates(rate_factor(state_.step, cfg.steps, self.run.steps_per_epoch, cfg.decay_from))
+                state_.set_rates(self.run.rate())
                 self.waiting.append(self.run.step())
                 bar.update()
                 self._now_and_then(bar)

@@ -20,7 +20,7 @@ from datasets.h5 import Data
 from datasets.pipeline import Pipeline
 from engine import world
 from engine.state import State
-from engine.step import Step
+from engine.step import Step, rate_factor
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
 EVALUATION_SHARE = 0.03  # of the training time
@@ -39,6 +39,12 @@ class Run(NamedTuple):
     steps_per_epoch: int
     device: torch.device
     begun: dict[str, Any]  # with which versions, as `provenance` tells
+
+    def rate(self) -> float:
+        """The share of the learning rates that the next step takes."""
+        cfg, step = self.cfg, self.state.step
+        falling = rate_factor(step, cfg.steps, self.steps_per_epoch, cfg.decay_from)
+        return falling * self.recipe.rate(cfg, step, self.steps_per_epoch)
 
 
 def resolve(cfg: Config) -> Config:
@@ -109,7 +115,8 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
             for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
     cfg = dataclasses.replace(cfg, threads=world.use_threads(cfg.threads, step_flop(nets["D"], data.spec, cfg)))
     changes = partial(augment, flip=cfg.flip, shift=cfg.shift) if cfg.flip or cfg.shift else lambda x: x
-    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place, changes)
+    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place, changes,
+                        recipe.second_view)
     players = recipe.players(cfg)
     if saved is None:
         initialise(nets, pipeline, recipe.init_images(cfg), cfg)

@@ -40,7 +40,7 @@ class Step:
         return values
 
     def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., list[Tensor]]:
-        """The player's update as a function of (x_lab, y_lab, x_unl, step); images are bytes."""
+        """The player's update as a function of (x_lab, y_lab, x_unl, y_unl, step); images are bytes."""
         state, pipeline = self.state, self.pipeline
         loss = compiled(player.loss) if cfg.compile else player.loss
 

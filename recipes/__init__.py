@@ -8,19 +8,23 @@ from config import Config, Spec, nearest
 
 from . import (
     bad_gan,
+    blog_svhn,
     catgan,
     ct_gan,
     improved_gan,
     manifold_gan,
+    mean_teacher,
     minibatch_gan,
     sgan,
     ssgan,
     supervised,
+    vat,
 )
 from .player import Player, Recipe
 
-RECIPES = {method.RECIPE.name: method.RECIPE
-           for method in (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, ssgan, supervised)}
+METHODS = (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, ssgan, blog_svhn, vat,
+           mean_teacher, supervised)
+RECIPES = {method.RECIPE.name: method.RECIPE for method in METHODS}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]
 

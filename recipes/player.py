@@ -30,6 +30,8 @@ class Recipe(NamedTuple):
     players: Callable[[Config], tuple[Player, ...]]
     nets: tuple[str, ...] = ("D", "G")  # all that it may train
     init_images: Callable[[Config], Literal["pool", "labelled"]] = lambda cfg: "labelled"  # of the data-dependent init
+    rate: Callable[[Config, int, int], float] = lambda cfg, step, steps_per_epoch: 1.0  # of all learning rates, a share
+    second_view: bool = False  # whether unlabelled images come twice in a batch, each time augmented anew
 
     def trained(self, cfg: Config) -> tuple[str, ...]:
         """Those of its nets that some player trains with these settings."""

@@ -200,3 +200,75 @@ def test_minibatch_features_among_another_set_have_the_size_of_a_batchs():
     twice = torch.cat([beside, beside])
     torch.testing.assert_close(layer(x, beside), layer(x, twice))
     torch.testing.assert_close(layer(x, x[:1].expand(6, 4))[0], 9 + layer.bias)  # of 9 others that are the same
+
+
+def test_divergence_is_kullback_and_leiblers():
+    target, raw = logits(K), logits(K)
+    p, q = torch.softmax(target, 1), torch.softmax(raw, 1)
+    theirs = sum(p[i, k] * (p[i, k] / q[i, k]).log() for i in range(B) for k in range(K)) / B
+    assert_same(losses.divergence(target, raw), theirs, target, raw)
+    assert losses.divergence(raw, raw).item() == pytest.approx(0, abs=1e-15)
+
+
+def linear_softmax():
+    """Weights, images, and the Hessian by r of D[p(x), p(x + r)] at r = 0 for each image: W^T (diag p - p p^T) W."""
+    rng = np.random.RandomState(0)
+    w, x = rng.randn(K, 6), rng.randn(B, 6)
+    scores = np.exp(x @ w.T)
+    p = scores / scores.sum(1, keepdims=True)
+    return torch.from_numpy(w), torch.from_numpy(x), [w.T @ (np.diag(q) - np.outer(q, q)) @ w for q in p]
+
+
+def test_one_power_iteration_multiplies_by_the_hessian():
+    w, x, hessians = linear_softmax()
+    d = torch.randn_like(x)
+    r = losses.virtual_adversarial(lambda v: v @ w.T, x, d, 1e-6, 2.5).numpy()
+    for found, hessian, start in zip(r, hessians, d.numpy(), strict=True):
+        product = hessian @ start
+        np.testing.assert_allclose(found, 2.5 * product / np.linalg.norm(product), atol=1e-4)
+
+
+def test_power_iterations_end_at_the_dominant_eigenvector():
+    w, x, hessians = linear_softmax()
+    r = torch.randn_like(x)
+    for _ in range(200):
+        r = losses.virtual_adversarial(lambda v: v @ w.T, x, r, 1e-5, 1.0)
+    for found, hessian in zip(r.numpy(), hessians, strict=True):
+        assert abs(found @ np.linalg.eigh(hessian)[1][:, -1]) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_perturbation_leaves_no_gradient_behind():
+    net = torch.nn.Linear(6, K)
+    x = torch.randn(B, 6)
+    r = losses.virtual_adversarial(net, x, torch.randn_like(x), 1e-3, 2.0)
+    assert not r.requires_grad
+    assert net.weight.grad is None
+    torch.testing.assert_close(r.norm(dim=1), torch.full((B,), 2.0))
+
+
+def test_unit_length_survives_underflow_and_zero():
+    d = torch.tensor([[[3.0, 4.0]], [[3e-30, 4e-30]], [[0.0, 0.0]]])
+    torch.testing.assert_close(losses.unit(d), torch.tensor([[[0.6, 0.8]], [[0.6, 0.8]], [[0.0, 0.0]]]))
+
+
+def test_ramp_up_is_the_papers_and_stays_at_one():
+    steps = (0, 10_000, 40_000, 90_000)
+    found = [losses.ramped_up(torch.tensor(float(s)), 40_000).item() for s in steps]
+    np.testing.assert_allclose(found, [np.exp(-5), np.exp(-5 * 0.75**2), 1, 1], rtol=1e-6)
+
+
+@heads
+def test_smoothed_real_is_binary_cross_entropy_with_target_below_one(columns):
+    raw = logits(columns)
+    real = 1 - torch.softmax(k_plus_1(raw), 1)[:, K]
+    theirs = -(0.9 * real.log() + 0.1 * (1 - real).log()).mean()
+    assert_same(losses.smoothed_real(ops.verdict(raw, raw, K).real, 0.1), theirs, raw)
+
+
+@pytest.mark.parametrize("shown", [[0, 3, 4], []])
+def test_masked_cross_entropy_counts_the_labelled_rows_alone(shown):
+    raw, y = logits(K), torch.full((B,), -1)
+    y[shown] = torch.arange(len(shown))
+    p = torch.softmax(raw, 1)
+    theirs = -sum((p[i, y[i]].log() for i in shown), start=0 * raw.sum()) / max(1, len(shown))
+    assert_same(losses.masked_cross_entropy(raw, y), theirs, raw)

@@ -9,12 +9,14 @@ import ops
 from config import Spec, UserError
 from models import MODELS
 
-SHAPES = {"mlp": (28, 28, 1), "conv-small": (32, 32, 3), "conv-wide": (32, 32, 3), "ssgan": (32, 32, 3),
-          "mlp-minibatch": (28, 28, 1), "conv-minibatch": (32, 32, 3), "conv-badgan": (32, 32, 3)}
+SHAPES = {model: (28, 28, 1) if model.startswith("mlp") else (32, 32, 3) for model in MODELS}
 COUNTS = [("mlp", "MNIST", (28, 28, 1), 1_538_770, 694_568),
-          ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
-          ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382),
-          ("conv-wide", "CIFAR10", (32, 32, 3), 3_119_764, 4_523_782), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
+           ("conv-small", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382),
+           ("conv-small", "SVHN", (32, 32, 3), 626_580, 4_933_382),
+           ("conv-wide", "CIFAR10", (32, 32, 3), 3_119_764, 4_523_782),
+           ("conv-large", "CIFAR10", (32, 32, 3), 3_121_802, 4_933_382),
+           ("conv-large", "SVHN", (32, 32, 3), 3_121_822, 4_933_382),
+           ("blog", "SVHN", (32, 32, 3), 446_730, 465_795), ("ssgan", "a", (28, 28, 1), 996_555, 6_420_417),
           ("ssgan", "a", (32, 32, 3), 997_131, 6_420_483), ("ssgan", "a", (64, 64, 3), 2_228_235, 6_425_091)]
 # Of T, log_scale, bias and the longer rows of the last layer: F features give 500 F + 500 + 100 + 100 * 10 more. Affine
 # batch norms have one number more for each of 8192 + 256 + 128 units.
@@ -120,6 +122,32 @@ def test_the_features_of_conv_small_are_pooled_maps(pool):
     torch.testing.assert_close(D(x).features, maps.max(2).values if pool == "max" else maps.mean(2))
 
 
+def test_conv_large_layers_are_the_references():
+    D = pair("conv-large")["D"]
+    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.padding[0])
+             for m in D.body if isinstance(m, nn.Conv2d)]
+    assert convs == [(3, 128, 3, 1), *[(128, 128, 3, 1)] * 2, (128, 256, 3, 1), *[(256, 256, 3, 1)] * 2,
+                     (256, 512, 3, 0), (512, 256, 1, 0), (256, 128, 1, 0)]
+    kinds = [type(m).__name__ for m in D.body]
+    conv, pool = ["Conv2d", "BatchNorm2d", "LeakyReLU"], ["MaxPool2d", "Dropout"]
+    assert kinds == [*conv * 3, *pool, *conv * 3, *pool, *conv * 3]
+    assert {m.negative_slope for m in D.body if isinstance(m, nn.LeakyReLU)} == {0.1}
+    assert D.body(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 6, 6)
+
+
+def test_blog_layers_are_the_articles():
+    D = pair("blog")["D"].eval()
+    shapes = []
+    for layer in D.body:
+        layer.register_forward_hook(lambda m, _, out: shapes.append((type(m).__name__, *out.shape[1:])))
+    assert D(torch.zeros(2, 3, 32, 32)).features.shape == (2, 128)
+    assert [s[1:] for s in shapes if "Conv2d" in s[0]] == [(64, 16, 16), (64, 8, 8), (64, 4, 4), (128, 4, 4),
+                                                           (128, 4, 4), (128, 2, 2)]
+    assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in D.body) == 4
+    assert [type(m) for m in D.body][-2:] == [nn.Conv2d, nn.LeakyReLU]
+
+
 def test_weights_start_with_the_published_deviation():
     mlp, conv = pair("mlp")["D"], pair("conv-small")["D"]
     assert mlp.hidden[0].parametrizations.weight.original.std().item() == pytest.approx(0.1, rel=0.01)
@@ -143,7 +171,8 @@ def test_ssgan_takes_256_pixels():
 
 @pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
                                              ("conv-minibatch", (28, 28, 1)), ("conv-badgan", (8, 8, 1)),
-                                             ("conv-wide", (28, 28, 1)), ("ssgan", (32, 24, 3)),
+                                             ("conv-wide", (28, 28, 1)), ("conv-large", (28, 28, 1)),
+                                             ("blog", (20, 20, 3)), ("ssgan", (32, 24, 3)),
                                              ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):

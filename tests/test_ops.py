@@ -197,3 +197,17 @@ def test_dropout_drops_its_share_of_elements_and_scales_the_others(p, dtype):
         torch.testing.assert_close(x.grad, kept / torch.tensor(1 - p, dtype=dtype))
         assert not torch.equal(layer(x) != 0, layer(x) != 0)
     assert torch.equal(layer.eval()(x), x)
+
+
+@pytest.mark.parametrize("make", [lambda: ops.Dropout(0.4), lambda: ops.GaussianNoise(0.5)])
+def test_repeated_noise_is_drawn_once(make):
+    net = nn.Sequential(nn.Linear(6, 50), make())
+    x, other = torch.randn(2, 20, 6)
+    with ops.noise_repeated(net):
+        first, again, moved = net(x), net(x), net(other)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    clean = [net[0](v) for v in (x, other)]
+    change = (lambda noisy, v: noisy / v) if isinstance(net[1], ops.Dropout) else torch.sub
+    torch.testing.assert_close(change(first, clean[0]), change(moved, clean[1]), rtol=1e-4, atol=1e-4)
+    assert not torch.equal(net(x), net(x))
+    torch.testing.assert_close(net.eval()(x), clean[0])

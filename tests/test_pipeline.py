@@ -29,7 +29,20 @@ def test_pixels_and_labels_are_those_of_the_rows():
         expected = (IMAGES[rows].astype(np.float64) - 127.5) / 127.5
         np.testing.assert_allclose(images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
     assert batch.y_lab.tolist() == LABELS[labelled].tolist()
+    known = [LABELS[row] if row in SPLIT.labelled else -1 for row in unlabelled]
+    assert batch.y_unl.tolist() == known
     assert batch.step.item() == 3
+    assert batch.x_again is None
+
+
+def test_a_second_view_is_the_same_images_changed_anew():
+    ours = Pipeline(IMAGES, LABELS, SPLIT, Pixels(0, 1), 4, 7, torch.device("cpu"), second_view=True,
+                    augment=lambda x: x + torch.randint(0, 2, (len(x), 1, 1, 1), dtype=torch.uint8) * 3)
+    fetched = ours.fetch(0, 0)
+    torch.manual_seed(0)
+    views = [ours.batch(*fetched, torch.zeros(()), None) for _ in range(8)]
+    changes = torch.stack([v.x_again - v.x_unl for v in views])
+    assert set(changes.remainder(256).unique().tolist()) == {0, 3, 253}  # bytes wrap
 
 
 def test_validation_rows_and_hidden_labels_are_never_drawn():

@@ -44,8 +44,7 @@ def scheduled_steps(run, count):
     """The same with the learning rates of the schedule."""
     losses = []
     for _ in range(count):
-        cfg = run.cfg
-        run.state.set_rates(rate_factor(run.state.step, cfg.steps, run.steps_per_epoch, cfg.decay_from))
+        run.state.set_rates(run.rate())
         losses += steps(run, 1)
     return losses
 
@@ -78,10 +77,10 @@ def losses_and_gradients(run, number, batch):
 
 @every_case
 def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build, monkeypatch):
-    if model == "ssgan":
-        pytest.skip("images that are normalised together are not judged alone")
     run = build(recipe, TOY[model], model=model)
-    for net in run.state.nets.values():
+    if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in run.state.nets["D"].modules()):
+        pytest.skip("images that are normalised together are not judged alone")
+    for net in run.state.seen.values():
         for module in net.double().modules():
             if isinstance(module, ops.GaussianNoise):
                 module.sigma = 0.0
@@ -89,8 +88,8 @@ def test_one_call_of_the_discriminator_is_as_good_as_three(recipe, model, build,
                 module.p = 0.0
     for number in range(len(run.players)):
         batch = batch_of(run, number)
-        batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double(),
-                               z=None if batch.z is None else batch.z.double())
+        batch = batch._replace(**{name: x.double() for name in ("x_lab", "x_unl", "x_again", "z")
+                                  if (x := getattr(batch, name)) is not None})
         together = losses_and_gradients(run, number, batch)
         with monkeypatch.context() as patch:
             patch.setattr(ops, "judge", lambda D, real, fake: [D(x) for x in (*real, fake)])
@@ -319,6 +318,68 @@ def test_generator_and_discriminator_see_unlabelled_images_in_orders_of_their_ow
     run = build("improved-gan")
     d, g = (run.pipeline.fetch(player, 0)[2] for player in (0, 1))
     assert not torch.equal(d, g)
+
+
+def test_the_teacher_is_the_averaged_classifier_on_the_other_view(build):
+    run = build("mean-teacher")
+    for net in run.state.seen.values():
+        net.eval()  # without noise
+    batch = batch_of(run, 0)._replace(step=torch.tensor(1e9))
+    with torch.no_grad():
+        for p in run.state.averaged.parameters():
+            p.mul_(1.5)
+    batch = batch._replace(x_again=1 - batch.x_again)
+    student, teacher = (torch.softmax(run.state.seen[name](x).classes, 1)
+                        for name, x in (("D", batch.x_unl), ("averaged", batch.x_again)))
+    found = run.players[0].loss(run.state.seen, batch)["consistency"]
+    torch.testing.assert_close(found, 100 * (student - teacher).square().mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_masked_labels_are_those_of_the_mixed_batch(build):
+    masked, separate = (build("blog-svhn", labels_come=how) for how in ("masked", "separately"))
+    batch = batch_of(masked, 0)
+    shown = batch._replace(y_unl=torch.arange(8) % 4)
+    other = batch._replace(x_lab=1 - batch.x_lab, y_lab=(batch.y_lab + 1) % 4)
+
+    def class_loss(run, batch):
+        torch.manual_seed(0)
+        return run.players[0].loss(run.state.seen, batch)["supervised"]
+
+    assert class_loss(masked, other) == class_loss(masked, batch)
+    assert class_loss(masked, shown) != class_loss(masked, batch)
+    assert class_loss(masked, batch._replace(y_unl=torch.full((8,), -1))) == 0
+    assert class_loss(separate, other) != class_loss(separate, batch)
+    assert class_loss(separate, shown) == class_loss(separate, batch)
+
+
+def test_only_labelled_images_enter_vats_running_averages(build):
+    run = build("vat", "Colour16", average=0.9)
+    batch = batch_of(run, 0)
+    kept = copy.deepcopy(run.state.nets["D"])
+    run.players[0].loss(run.state.seen, batch)
+    kept(batch.x_lab)
+    means = [next(m.running_mean for m in D.modules() if isinstance(m, torch.nn.BatchNorm2d))
+             for D in (run.state.nets["D"], kept)]
+    torch.testing.assert_close(*means)
+    assert all(p.grad is None for p in run.state.nets["D"].parameters())
+
+
+def test_the_perturbation_has_the_asked_length_in_pixels(build, monkeypatch):
+    run = build("vat", "Colour16", epsilon=2.0)
+    found, original = [], recipes.vat.losses.virtual_adversarial
+    monkeypatch.setattr(recipes.vat.losses, "virtual_adversarial",
+                        lambda *args: found.append(original(*args)) or found[0])
+    run.players[0].loss(run.state.seen, batch_of(run, 0))
+    lengths = (found[0] * run.state.nets["D"].pixels.divisor / 255).flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full((8,), 2.0))
+
+
+def test_learning_rates_follow_the_recipes(build):
+    blog, teacher = build("blog-svhn", "Colour16", steps=40), build("mean-teacher", "Colour16", steps=60)
+    for run, expected in ((blog, lambda e, t: 0.9**e), (teacher, lambda e, t: np.exp(-5 * max(1 - t / 16, 0) ** 2))):
+        for step in (0, 9, 15, 25, 39):
+            run.state.step = step
+            assert run.rate() == pytest.approx(expected(step // 10, step), rel=1e-5)
 
 
 def test_clipping_bounds_the_gradient(build):
