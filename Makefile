@@ -17,4 +17,4 @@ train: venv
 
 test: venv
 	$(PY) -m ruff check .
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist worksteal
