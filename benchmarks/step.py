@@ -139,8 +139,9 @@ class Plain:
                 x_lab, y_lab = next(self.loaders[0]) if "supervised" in player.terms else (x_unl, y_unl)
                 G = self.nets.get("G")
                 z = G.prior(self.run.cfg.batch_size, device) if G is not None else None
-                batch = Batch(x_lab.to(device), y_lab.to(device), x_unl, y_unl, z, torch.zeros((), device=device))
-                terms = player.loss(self.nets, batch)
+                batch = Batch(x_lab.to(device), y_lab.to(device), x_unl, y_unl, z, torch.zeros((), device=device),
+                              x_unl if self.run.recipe.second_view else None)
+                terms = player.loss({**self.nets, "averaged": self.averaged}, batch)
                 total = sum(terms.values())
                 for _, optimiser in self.optimisers.values():
                     optimiser.zero_grad()

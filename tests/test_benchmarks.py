@@ -13,7 +13,7 @@ def benchmark(name, *argv, cwd):
     return subprocess.run([sys.executable, FOLDER / name, *argv], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("recipe", ["improved-gan", "ssgan"])
+@pytest.mark.parametrize("recipe", ["improved-gan", "ssgan", "mean-teacher"])
 def test_step_is_compared_with_a_plain_one(recipe, tmp_path):
     done = benchmark("step.py", "--dataset", "digits", "--recipe", recipe, "--seconds", "0.2", "--output", "out.json",
                      cwd=tmp_path)
