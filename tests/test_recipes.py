@@ -332,7 +332,7 @@ def test_the_teacher_is_the_averaged_classifier_on_the_other_view(build):
     student, teacher = (torch.softmax(run.state.seen[name](x).classes, 1)
                         for name, x in (("D", batch.x_unl), ("averaged", batch.x_again)))
     found = run.players[0].loss(run.state.seen, batch)["consistency"]
-    torch.testing.assert_close(found, 100 * (student - teacher).square().mean(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, run.cfg.consistency * (student - teacher).square().mean(), rtol=1e-4, atol=1e-6)
 
 
 def test_masked_labels_are_those_of_the_mixed_batch(build):
