@@ -39,7 +39,7 @@ def at(picture, x, y):
     return picture[2 * (255 - y) + 1, 2 * x + 1]
 
 
-def test_the_plane_has_the_colours_of_the_classes_and_y_points_up():
+def test_the_plane_has_the_colours_of_the_classes():
     picture = draw()
     for x, label in ((20, 0), (235, 1)):
         for y in (20, 235):
