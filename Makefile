@@ -17,4 +17,4 @@ train: venv
 
 test: venv
 	$(PY) -m ruff check .
-	$(PY) -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal

@@ -29,6 +29,11 @@ class Spec(NamedTuple):
     shape: tuple[int, int, int]  # height, width, channels
     classes: int
 
+    def logits(self, head: str) -> int:
+        """Outputs of a discriminator: one per class, one more for a trained fake class, and one if there are no
+        classes."""
+        return max(1, self.classes + (head == "explicit"))
+
     @property
     def points(self) -> bool:
         """True if an image is a point of the plane, its two pixels x and y."""

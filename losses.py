@@ -131,9 +131,9 @@ def smooth_distance(first: Tensor, second: Tensor, eps: float = 1e-8) -> Tensor:
 def pull_away(features: Tensor) -> Tensor:
     """sum over i != j of cos^2(f_i, f_j) / (B (B - 1)) of generated images' features [B, F]: small where they point
     in different directions (Zhao et al. 2016, arXiv:1609.03126; Dai et al. 2017 for the entropy of G)."""
-    unit = functional.normalize(features, dim=1)
+    directions = unit(features)
     with torch.autocast(features.device.type, enabled=False):  # products of a loss are not rounded
-        cosines = unit @ unit.T
+        cosines = directions @ directions.T
     count = len(features)
     return (cosines.square().sum() - cosines.diagonal().square().sum()) / (count * (count - 1))
 

@@ -284,6 +284,12 @@ def sample(G: nn.Module, z: Tensor) -> Tensor:
         return G(z)
 
 
+def judge_fake(D: nn.Module, fake: Tensor) -> Verdict:
+    """The verdict on generated images, which stay out of D's running averages."""
+    with statistics_kept(D):
+        return D(fake)
+
+
 def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     """Verdicts on several batches of real images and one of generated ones, last. One call where D has no batch
     statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages.
@@ -291,9 +297,7 @@ def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     if any(isinstance(m, MinibatchDiscrimination) for m in D.modules()):
         return [D(x) for x in (*real, fake)]
     if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in D.modules()):
-        with statistics_kept(D):
-            apart = [D(fake)]
-        together = real
+        apart, together = [judge_fake(D, fake)], real
     else:
         apart, together = [], [*real, fake]
     parts = zip(*(field.split([len(x) for x in together]) for field in D(torch.cat(together))), strict=True)

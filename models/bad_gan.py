@@ -3,9 +3,7 @@
 Where the code's initial weights are not documented they are those of conv-small. The encoder's last layer has a trained
 scale and initial outputs of deviation 0.1, as the last layers of D and G have.
 """
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from config import Spec
 from ops import Dropout, GaussianNoise, Pixels, at_least_float32, weight_norm
@@ -24,27 +22,9 @@ def discriminator(spec: Spec, logits: int) -> nn.Module:
     return D
 
 
-class Generator(nn.Module):
+def generator(spec: Spec) -> nn.Module:
     """conv-small's, but the batch norms scale too and keep running averages, with which samples are drawn."""
-
-    def __init__(self, spec: Spec):
-        super().__init__()
-        height, width, channels = spec.shape
-        self.start = (512, height // 8, width // 8)
-        units = 512 * (height // 8) * (width // 8)
-        self.dense, self.norm = nn.Linear(N_Z, units, bias=False), nn.BatchNorm1d(units)
-        self.up = nn.Sequential(conv_small._deconv(512, 256, bias=False), nn.BatchNorm2d(256), nn.ReLU(),
-                                conv_small._deconv(256, 128, bias=False), nn.BatchNorm2d(128), nn.ReLU())
-        for layer in (self.dense, self.up[0], self.up[3]):
-            nn.init.normal_(layer.weight, std=0.05)
-        self.out = weight_norm(conv_small._deconv(128, channels), std=0.05, train_scale=True, init_std=0.1)
-
-    def prior(self, n: int, device: torch.device | str) -> Tensor:
-        return torch.rand(n, N_Z, device=device)
-
-    def forward(self, z: Tensor) -> Tensor:
-        maps = functional.relu(self.norm(self.dense(z))).unflatten(1, self.start)
-        return torch.tanh(at_least_float32(self.out(self.up(maps))))
+    return conv_small.Generator(spec, norms=(nn.BatchNorm1d, nn.BatchNorm2d))
 
 
 class Encoder(nn.Module):
@@ -72,4 +52,4 @@ def _down(inputs: int, outputs: int) -> list[nn.Module]:
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """D, G and the encoder E for sizes that are multiples of 8, at least 16."""
     conv_small.check_size(spec, "conv-badgan")
-    return {"D": discriminator(spec, spec.classes + (head == "explicit")), "G": Generator(spec), "E": Encoder(spec)}
+    return {"D": discriminator(spec, spec.logits(head)), "G": generator(spec), "E": Encoder(spec)}

@@ -79,4 +79,4 @@ class Generator(nn.Module):
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """Nets for the sizes of conv-small."""
     conv_small.check_size(spec, "blog")
-    return {"D": Discriminator(spec, spec.classes + (head == "explicit")), "G": Generator(spec)}
+    return {"D": Discriminator(spec, spec.logits(head)), "G": Generator(spec)}

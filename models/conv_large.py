@@ -48,5 +48,5 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, padding: int = 1) -> list[
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """Nets for the sizes of conv-small; on SVHN the logits are normalised."""
     conv_small.check_size(spec, "conv-large")
-    return {"D": Discriminator(spec, spec.classes + (head == "explicit"), top_norm=spec.name == "SVHN"),
+    return {"D": Discriminator(spec, spec.logits(head), top_norm=spec.name == "SVHN"),
             "G": conv_small.Generator(spec)}

@@ -46,17 +46,18 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: 
 
 class Generator(nn.Module):
     """z ~ U[0, 1)^n_z -> dense to 512 maps of an eighth of the size, normalised per unit before the reshape ->
-    5x5 deconvolutions to 256, 128 and the image, tanh. Weights N(0, 0.05^2); shift-only batch norm."""
+    5x5 deconvolutions to 256, 128 and the image, tanh. Weights N(0, 0.05^2); shift-only batch norm, or those `norms`
+    of units and of maps."""
 
-    def __init__(self, spec: Spec, n_z: int = N_Z):
+    def __init__(self, spec: Spec, n_z: int = N_Z, norms: tuple[type, type] = (ShiftBatchNorm, ShiftBatchNorm)):
         super().__init__()
         self.n_z = n_z
         height, width, channels = spec.shape
         self.start = (512, height // 8, width // 8)
         units = 512 * (height // 8) * (width // 8)
-        self.dense, self.norm = nn.Linear(n_z, units, bias=False), ShiftBatchNorm(units)
-        self.up = nn.Sequential(_deconv(512, 256, bias=False), ShiftBatchNorm(256), nn.ReLU(),
-                                _deconv(256, 128, bias=False), ShiftBatchNorm(128), nn.ReLU())
+        self.dense, self.norm = nn.Linear(n_z, units, bias=False), norms[0](units)
+        self.up = nn.Sequential(_deconv(512, 256, bias=False), norms[1](256), nn.ReLU(),
+                                _deconv(256, 128, bias=False), norms[1](128), nn.ReLU())
         for layer in (self.dense, self.up[0], self.up[3]):
             nn.init.normal_(layer.weight, std=0.05)
         self.out = weight_norm(_deconv(128, channels), std=0.05, train_scale=True, init_std=0.1)
@@ -77,14 +78,14 @@ def build(spec: Spec, head: str = "implicit", pool: Pool = "average") -> dict[st
     """Conv nets for sizes that are multiples of 8, at least 16. SVHN: 64 and 128 maps, pixels (x - 127.5) / 127.5;
     else 96 and 192 maps; CIFAR-10's code divides by 128."""
     check_size(spec, "conv-small")
-    D = Discriminator(spec, _logits(spec, head), widths(64 if spec.name == "SVHN" else 96), pixels(spec), pool)
+    D = Discriminator(spec, spec.logits(head), widths(64 if spec.name == "SVHN" else 96), pixels(spec), pool)
     return {"D": D, "G": Generator(spec)}
 
 
 def build_wide(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """The same for the same sizes and pixels, with up to 512 maps and a z of 50."""
     check_size(spec, "conv-wide")
-    return {"D": Discriminator(spec, _logits(spec, head), WIDE, pixels(spec)), "G": Generator(spec, WIDE_N_Z)}
+    return {"D": Discriminator(spec, spec.logits(head), WIDE, pixels(spec)), "G": Generator(spec, WIDE_N_Z)}
 
 
 def check_size(spec: Spec, name: str) -> None:
@@ -103,7 +104,3 @@ def pixels(spec: Spec) -> Pixels:
 def widths(first: int) -> tuple[int, ...]:
     """Of conv-small's discriminator."""
     return (first, *[2 * first] * 4)
-
-
-def _logits(spec: Spec, head: str) -> int:
-    return spec.classes + (head == "explicit")

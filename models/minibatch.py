@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
 def build_conv(spec: Spec, head: str = "implicit", batch_size: int = 100) -> dict[str, nn.Module]:
     """conv-small of width 96 with noise 0.2 on the images in place of the first dropout."""
     conv_small.check_size(spec, "conv-minibatch")
-    logits, features = spec.classes + (head == "explicit"), 2 * WIDTH
+    logits, features = spec.logits(head), 2 * WIDTH
     pixels = conv_small.pixels(spec)
     plain = conv_small.Discriminator(spec, logits, conv_small.widths(WIDTH), pixels)
     body = nn.Sequential(GaussianNoise(0.2), *plain.body[1:], nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -48,7 +48,7 @@ def build_conv(spec: Spec, head: str = "implicit", batch_size: int = 100) -> dic
 
 def build_mlp(spec: Spec, head: str = "implicit", batch_size: int = 100) -> dict[str, nn.Module]:
     """mlp; the noise in front of its last layer is on o(x) too. Ours: the code has conv nets only."""
-    logits = spec.classes + (head == "explicit")
+    logits = spec.logits(head)
     plain = mlp.Discriminator(spec, logits)
     layers = [layer for noise, dense in zip(plain.noise, plain.hidden, strict=False)
               for layer in (noise, dense, nn.ReLU())]

@@ -80,4 +80,4 @@ class Generator(nn.Module):
 
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """MLPs for images of any shape, pixels in [0, 1]."""
-    return {"D": Discriminator(spec, spec.classes + (head == "explicit")), "G": Generator(spec)}
+    return {"D": Discriminator(spec, spec.logits(head)), "G": Generator(spec)}

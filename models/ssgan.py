@@ -117,5 +117,5 @@ def build(spec: Spec, head: str = "implicit", n_z: int = 128, deconv_type: str =
     if height != width or not 16 <= height <= 256:
         raise UserError(f"--model ssgan takes square images of 16 to 256 pixels; {spec.name} is {height}x{width}. "
                         f"Use --model mlp")
-    return {"D": Discriminator(spec, spec.classes + (head == "explicit"), norm_type),
+    return {"D": Discriminator(spec, spec.logits(head), norm_type),
             "G": Generator(spec, n_z, deconv_type, norm_type)}

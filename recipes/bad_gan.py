@@ -62,9 +62,7 @@ def published(spec: Spec) -> dict:
 def discriminator(nets, b, entropy):
     D, G = nets["D"], nets["G"]
     labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
-    terms = {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
-             "real": 0.5 * losses.taken_for_real(real.real),
-             "fake": 0.5 * losses.taken_for_fake(fake.real)}
+    terms = improved_gan.terms(b.y_lab, labelled, real, fake)
     return {**terms, "entropy": entropy * losses.conditional_entropy(real.classes)} if entropy else terms
 
 
@@ -80,7 +78,7 @@ def generator(nets, b, norm, pull_away, variational):
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:
-    mlp = cfg.model.startswith("mlp")
+    mlp = improved_gan.on_mlp(cfg)
     adam = partial(torch.optim.Adam, eps=1e-8, fused=True)
     beta2 = 0.9999 if mlp else 0.999
     d_terms = ("supervised", "real", "fake", *(["entropy"] if cfg.entropy else []))
@@ -93,4 +91,4 @@ def players(cfg: Settings) -> tuple[Player, Player]:
 
 
 RECIPE = Recipe("bad-gan", CITATION, Settings, published, players, nets=("D", "G", "E"),
-                init_images=lambda cfg: "pool" if cfg.model.startswith("mlp") else "labelled")
+                init_images=improved_gan.init_images)

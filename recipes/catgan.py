@@ -18,7 +18,6 @@ Where this differs from the paper:
 There is no logit of "real": what an evaluation tells of it means nothing here.
 """
 import dataclasses
-from functools import partial
 from typing import Literal
 
 import losses
@@ -54,18 +53,15 @@ def discriminator(nets, b):
 
 
 def generator(nets, b):
-    D, G = nets["D"], nets["G"]
-    with ops.statistics_kept(D):
-        fake = D(G(b.z))
+    fake = ops.judge_fake(nets["D"], nets["G"](b.z))
     return {"marginal": -losses.marginal_entropy(fake.classes),
             "conditional": losses.conditional_entropy(fake.classes)}
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:
-    return (Player("D", ("D",), ("supervised", "marginal_real", "conditional_real", "conditional_fake"), discriminator,
-                   partial(ops.Adam, lr=cfg.learning_rate_d, betas=(0.5, 0.999))),
-            Player("G", ("G",), ("marginal", "conditional"), generator,
-                   partial(ops.Adam, lr=cfg.learning_rate_g, betas=(0.5, 0.999))))
+    return improved_gan.game(
+        cfg, discriminator, ("supervised", "marginal_real", "conditional_real", "conditional_fake"),
+        generator, ("marginal", "conditional"))
 
 
-RECIPE = Recipe("catgan", CITATION, Settings, published, players, init_images=improved_gan.RECIPE.init_images)
+RECIPE = Recipe("catgan", CITATION, Settings, published, players, init_images=improved_gan.init_images)

@@ -47,16 +47,14 @@ def discriminator(nets, b, factors: Mapping[str, float]):
     labelled, real, again, fake = ops.judge(D, [b.x_lab, b.x_unl, b.x_unl], ops.sample(G, b.z))
     distances = {"consistency": losses.probability_distance(real.classes, again.classes),
                  "feature_consistency": losses.feature_distance(real.features, again.features)}
-    return {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
-            "real": 0.5 * losses.taken_for_real(real.real),
-            "fake": 0.5 * losses.taken_for_fake(fake.real),
+    return {**improved_gan.terms(b.y_lab, labelled, real, fake),
             **{name: factor * distances[name] for name, factor in factors.items()}}
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:
-    factors = CONSISTENCY_MLP if cfg.model == "mlp" else CONSISTENCY
+    factors = CONSISTENCY_MLP if improved_gan.on_mlp(cfg) else CONSISTENCY
     D, G = improved_gan.players(cfg)
     return D._replace(terms=(*D.terms, *factors), loss=partial(discriminator, factors=factors)), G
 
 
-RECIPE = Recipe("ct-gan", CITATION, GanConfig, published, players, init_images=improved_gan.RECIPE.init_images)
+RECIPE = Recipe("ct-gan", CITATION, GanConfig, published, players, init_images=improved_gan.init_images)

@@ -17,11 +17,13 @@ Where this differs from the code, and why:
 """
 from functools import partial
 
+from torch import Tensor
+
 import losses
 import ops
-from config import GanConfig, Spec
+from config import Config, GanConfig, Spec
 
-from .player import Player, Recipe
+from .player import Loss, Player, Recipe
 
 CITATION = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 MLP = {"model": "mlp", "learning_rate_d": 3e-3, "learning_rate_g": 3e-3}
@@ -46,12 +48,15 @@ def published(spec: Spec) -> dict:
     return PUBLISHED.get(spec.name, {**other, "labels": 10 * spec.classes})
 
 
-def discriminator(nets, b):
-    D, G = nets["D"], nets["G"]
-    labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
-    return {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
+def terms(y: Tensor, labelled: ops.Verdict, real: ops.Verdict, fake: ops.Verdict) -> dict[str, Tensor]:
+    """Those of L_D, from the verdicts on the three kinds of images."""
+    return {"supervised": losses.cross_entropy(labelled.classes, y),
             "real": 0.5 * losses.taken_for_real(real.real),
             "fake": 0.5 * losses.taken_for_fake(fake.real)}
+
+
+def discriminator(nets, b):
+    return terms(b.y_lab, *ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z)))
 
 
 def generator(nets, b, norm):
@@ -60,13 +65,26 @@ def generator(nets, b, norm):
     return {"feature_matching": losses.feature_matching(fake, real, norm)}
 
 
+def on_mlp(cfg: Config) -> bool:
+    """Whether the network is one for which the MNIST code is the model, not the code of SVHN and CIFAR-10."""
+    return cfg.model.startswith("mlp")
+
+
+def game(cfg: GanConfig, discriminator: Loss, d_terms: tuple[str, ...], generator: Loss,
+         g_terms: tuple[str, ...]) -> tuple[Player, Player]:
+    """Two players with the code's optimiser."""
+    adam = partial(ops.Adam, betas=(0.5, 0.999))
+    return (Player("D", ("D",), d_terms, discriminator, partial(adam, lr=cfg.learning_rate_d)),
+            Player("G", ("G",), g_terms, generator, partial(adam, lr=cfg.learning_rate_g)))
+
+
 def players(cfg: GanConfig) -> tuple[Player, Player]:
-    norm = 2 if cfg.model == "mlp" else 1
-    return (Player("D", ("D",), ("supervised", "real", "fake"), discriminator,
-                   partial(ops.Adam, lr=cfg.learning_rate_d, betas=(0.5, 0.999))),
-            Player("G", ("G",), ("feature_matching",), partial(generator, norm=norm),
-                   partial(ops.Adam, lr=cfg.learning_rate_g, betas=(0.5, 0.999))))
+    return game(cfg, discriminator, ("supervised", "real", "fake"),
+                partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",))
 
 
-RECIPE = Recipe("improved-gan", CITATION, GanConfig, published, players,
-                init_images=lambda cfg: "pool" if cfg.model == "mlp" else "labelled")
+def init_images(cfg: Config) -> str:
+    return "pool" if on_mlp(cfg) else "labelled"
+
+
+RECIPE = Recipe("improved-gan", CITATION, GanConfig, published, players, init_images=init_images)

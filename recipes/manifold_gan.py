@@ -66,10 +66,9 @@ def discriminator(nets, b, gamma, epsilon, eta):
     moved = losses.step_towards(generated, nearby, epsilon)
     # Both are generated, so they are judged together where D has batch statistics.
     labelled, real, fakes = ops.judge(D, [b.x_lab, b.x_unl], torch.cat([generated, moved]))
-    return {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
-            "real": 0.5 * losses.taken_for_real(real.real),
-            "fake": 0.5 * losses.taken_for_fake(fakes.real[:len(generated)]),
-            "manifold": gamma * losses.smooth_distance(*fakes.classes.chunk(2))}
+    fake, beside = (ops.Verdict(*part) for part in zip(*(field.chunk(2) for field in fakes), strict=True))
+    return {**improved_gan.terms(b.y_lab, labelled, real, fake),
+            "manifold": gamma * losses.smooth_distance(fake.classes, beside.classes)}
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:

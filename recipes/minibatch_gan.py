@@ -22,8 +22,6 @@ Also different:
   and short schedules for a CPU (a step is several times as slow as one of improved-gan: six calls of D that compare
   images, where that has one call for three batches, and three updates of G).
 """
-from functools import partial
-
 import losses
 import ops
 from config import GanConfig, Spec
@@ -42,17 +40,14 @@ def published(spec: Spec) -> dict:
 
 
 def generator(nets, b):
-    D, generated = nets["D"], nets["G"](b.z)
-    with ops.statistics_kept(D):
-        return {"adversarial": -losses.taken_for_fake(D(generated).real)}
+    return {"adversarial": -losses.taken_for_fake(ops.judge_fake(nets["D"], nets["G"](b.z)).real)}
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:
-    return (Player("D", ("D",), ("supervised", "real", "fake"), improved_gan.discriminator,
-                   partial(ops.Adam, lr=cfg.learning_rate_d, betas=(0.5, 0.999))),
-            Player("G", ("G",), ("adversarial",), generator,
-                   partial(ops.Adam, lr=cfg.learning_rate_g, betas=(0.5, 0.999)), times=3))
+    D, G = improved_gan.game(cfg, improved_gan.discriminator, ("supervised", "real", "fake"),
+                             generator, ("adversarial",))
+    return D, G._replace(times=3)
 
 
 RECIPE = Recipe("minibatch-gan", improved_gan.CITATION, GanConfig, published, players,
-                init_images=lambda cfg: "pool" if cfg.model.startswith("mlp") else "labelled")
+                init_images=improved_gan.init_images)

@@ -7,6 +7,8 @@ from torch.optim import Optimizer
 
 from config import Config, Spec
 
+Loss = Callable[[dict, Any], dict[str, Tensor]]
+
 
 class Player(NamedTuple):
     """One side of the game. `loss(nets, batch)` gives {term: scalar} with exactly the names in `terms`."""
@@ -14,7 +16,7 @@ class Player(NamedTuple):
     name: str
     trains: tuple[str, ...]  # nets whose weights it moves
     terms: tuple[str, ...]
-    loss: Callable[[dict, Any], dict[str, Tensor]]
+    loss: Loss
     optimiser: Callable[[list], Optimizer]  # parameters -> optimiser at the full learning rate
     times: int = 1  # updates per step, each on a batch of its own
     clip: float = 0.0  # largest global norm of its gradient (0: not clipped)

@@ -14,8 +14,6 @@ What is ours. Networks, labels, rates, schedule and averaging are those of `impr
 game is the only difference; they include its deviations, and its short schedules for Digits, MNIST and Fashion. --head
 implicit fixes the output of the fake class at 0.
 """
-from functools import partial
-
 import losses
 import ops
 from config import GanConfig, Spec
@@ -39,17 +37,11 @@ def discriminator(nets, b):
 
 
 def generator(nets, b):
-    D, G = nets["D"], nets["G"]
-    with ops.statistics_kept(D):
-        fake = D(G(b.z))
-    return {"adversarial": losses.taken_for_real(fake.real)}
+    return {"adversarial": losses.taken_for_real(ops.judge_fake(nets["D"], nets["G"](b.z)).real)}
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:
-    return (Player("D", ("D",), ("supervised", "real", "fake"), discriminator,
-                   partial(ops.Adam, lr=cfg.learning_rate_d, betas=(0.5, 0.999))),
-            Player("G", ("G",), ("adversarial",), generator,
-                   partial(ops.Adam, lr=cfg.learning_rate_g, betas=(0.5, 0.999))))
+    return improved_gan.game(cfg, discriminator, ("supervised", "real", "fake"), generator, ("adversarial",))
 
 
-RECIPE = Recipe("sgan", CITATION, GanConfig, published, players, init_images=improved_gan.RECIPE.init_images)
+RECIPE = Recipe("sgan", CITATION, GanConfig, published, players, init_images=improved_gan.init_images)

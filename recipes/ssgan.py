@@ -71,9 +71,8 @@ def discriminator(nets, b, confidence):
 
 
 def generator(nets, b, start, steps):
-    D, generated = nets["D"], nets["G"](b.z)
-    with ops.statistics_kept(D):
-        fake = D(generated)
+    generated = nets["G"](b.z)
+    fake = ops.judge_fake(nets["D"], generated)
     return {"adversarial": -losses.taken_for_fake(fake.real),
             "reconstruction": losses.annealed(start, b.step, steps) * losses.huber(generated, b.x_unl)}
 

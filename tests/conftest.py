@@ -48,8 +48,10 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture
-def settings(data_dir, tmp_path):
+def settings(data_dir, tmp_path, monkeypatch):
     """settings(recipe, dataset, **changes) -> Config for a short run on a toy data set."""
+    # A pass of 500 images through the wider nets takes longer than what most tests do with them.
+    monkeypatch.setattr(engine_run, "INIT_IMAGES", 100)
 
     def make(recipe="improved-gan", dataset="Grey8", **changes):
         found = recipes.find(recipe)
