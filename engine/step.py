@@ -76,7 +76,8 @@ def compiled(loss: Callable) -> Callable:
 def move(state: State, player: Player, total: Tensor) -> None:
     """One update of the player's own weights, and of no others: gradients stop at them."""
     parameters, optimiser = state.moves[player.name], state.optimisers[player.name]
-    optimiser.zero_grad(set_to_none=True)
+    for p in parameters:  # what optimiser.zero_grad does, without its profiling
+        p.grad = None
     total.backward(inputs=parameters)
     if player.clip:
         torch.nn.utils.clip_grad_norm_(parameters, player.clip)
