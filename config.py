@@ -69,6 +69,9 @@ class Config:
     """Labelled training images, the same number of each class; every other label stays hidden."""
     label_seed: Seed = 1
     """Which images are labelled."""
+    labelled: str = ""
+    """In place of --labels and --label_seed: a file of the labelled training images' row numbers (as labelled.txt of a
+    run folder), or all, for every image whose label the data set knows."""
     seed: Seed = 1
     """Initial weights, order of the images and noise."""
     validation: CountOrNone = 0

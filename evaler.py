@@ -45,8 +45,8 @@ def judge(run: evaluate.Restored, classes: Tensor, saved: dict[str, Any], path: 
     return {**evaluate.scores(classes, labels, run.data.class_names),
             "accuracy_raw_weights": 1 - raw / len(labels), "errors_raw_weights": raw,
             "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))},
-            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed", "seed",
-                                                     "average")},
+            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
+                                                     "labelled", "seed", "average")},
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
             "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
             "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
@@ -63,7 +63,8 @@ def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labell
         return drawn[-1]
 
     cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
-    title = f"{cfg.recipe} on {cfg.dataset}, {cfg.labels} labels (label seed {cfg.label_seed}), seed {cfg.seed}"
+    which = f"named by {Path(cfg.labelled).name}" if cfg.labelled else f"label seed {cfg.label_seed}"
+    title = f"{cfg.recipe} on {cfg.dataset}, {cfg.labels} labels ({which}), seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
     seen = figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device)
     if seen is not None:

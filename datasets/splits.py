@@ -1,5 +1,6 @@
 """Which training rows are labelled, which are cut off for validation, and which form the unlabelled pool."""
 import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,28 +16,60 @@ class Split(NamedTuple):
     pool: np.ndarray  # what unlabelled batches are drawn from: every row but validation, the labelled ones included
 
 
-def choose(labels: np.ndarray, classes: int, count: int, label_seed: int, validation: int) -> Split:
-    """The labelled rows: the first count / classes of each class along one permutation of all rows, as in the code of
-    Salimans et al. 2016 (RandomState's stream is frozen by numpy, so the rows are the same everywhere). Validation:
-    the last rows with a label along the same permutation, so that it does not change which rows are labelled."""
-    if count < classes or count % classes:
-        raise UserError(f"--labels {count}: must be a multiple of the {classes} classes, at least {classes}")
+def choose(labels: np.ndarray, classes: int, count: int, label_seed: int, validation: int,
+           labelled: np.ndarray | None = None) -> Split:
+    """The labelled rows, if they are not given: the first count / classes of each class along one permutation of all
+    rows, as in the code of Salimans et al. 2016 (RandomState's stream is frozen by numpy, so the rows are the same
+    everywhere). Validation: the last rows with a label along the same permutation, so that it does not change which
+    rows are labelled."""
     order = np.random.RandomState(label_seed).permutation(len(labels))
     walked = labels[order]
-    each = count // classes
-    chosen = []
-    for k in range(classes):
-        rows = order[walked == k]
-        if len(rows) < each:
-            raise UserError(f"--labels {count}: needs {each} images of each class; class {k} has {len(rows)}. "
-                            f"At most {classes * min(np.bincount(labels[labels >= 0], minlength=classes))} can be had")
-        chosen.append(rows[:each])
-    labelled = np.sort(np.concatenate(chosen))
+    if labelled is None:
+        labelled = _balanced(walked, order, classes, count)
     spare = order[(walked >= 0) & ~np.isin(order, labelled)]
     if not 0 <= validation <= len(spare):
         raise UserError(f"--validation {validation}: {len(spare)} labelled training images are left for it")
     held = np.sort(spare[len(spare) - validation:])
     return Split(labelled, held, np.setdiff1d(np.arange(len(labels)), held))
+
+
+def _balanced(walked: np.ndarray, order: np.ndarray, classes: int, count: int) -> np.ndarray:
+    if count < classes or count % classes:
+        raise UserError(f"--labels {count}: must be a multiple of the {classes} classes, at least {classes}")
+    each = count // classes
+    chosen = []
+    for k in range(classes):
+        rows = order[walked == k]
+        if len(rows) < each:
+            most = classes * min(np.bincount(walked[walked >= 0], minlength=classes))
+            raise UserError(f"--labels {count}: needs {each} images of each class; class {k} has {len(rows)}. "
+                            f"At most {most} can be had, or every label there is by --labelled all")
+        chosen.append(rows[:each])
+    return np.sort(np.concatenate(chosen))
+
+
+def named(text: str, labels: np.ndarray) -> np.ndarray:
+    """The labelled rows that --labelled names, in increasing order: those in a file of row numbers, or "all" that have
+    a label. UserError for a row that there is not, that is named twice, or whose label is not known."""
+    if text == "all":
+        rows = np.flatnonzero(labels >= 0)
+    else:
+        try:
+            words = Path(text).read_text().split()
+            rows = np.sort(np.array([int(word) for word in words], np.int64))
+        except OSError as error:
+            raise UserError(f"--labelled {text}: {error.strerror}; name a file of row numbers, or say all") from None
+        except (ValueError, OverflowError):
+            raise UserError(f"--labelled {text}: not a list of row numbers; write one in each line") from None
+    if not len(rows):
+        raise UserError(f"--labelled {text}: no image is named; at least one must be labelled")
+    if rows[0] < 0 or rows[-1] >= len(labels):
+        raise UserError(f"--labelled {text}: row {rows[0] if rows[0] < 0 else rows[-1]} is named, but the training "
+                        f"images are rows 0 to {len(labels) - 1}")
+    for bad, why in ((rows[1:][rows[1:] == rows[:-1]], "is named twice"), (rows[labels[rows] < 0], "has no label")):
+        if len(bad):
+            raise UserError(f"--labelled {text}: row {bad[0]} {why}; take it out of the file")
+    return rows
 
 
 def digest(rows: np.ndarray) -> str:

@@ -24,7 +24,8 @@ def curve(term: str) -> str:
 
 def make_folder(cfg: Config) -> Path:
     """A new run folder; UserError where it cannot be made."""
-    name = f"{cfg.prefix}-{cfg.dataset}_{cfg.recipe}_labels{cfg.labels}_{cfg.label_seed}_seed{cfg.seed}"
+    which = "named" if cfg.labelled else cfg.label_seed
+    name = f"{cfg.prefix}-{cfg.dataset}_{cfg.recipe}_labels{cfg.labels}_{which}_seed{cfg.seed}"
     first = cfg.train_dir / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     for path in [first, *(first.with_name(f"{first.name}-{i}") for i in range(2, 100))]:
         try:

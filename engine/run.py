@@ -106,7 +106,9 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
         raise UserError(f"{datasets.path(cfg.dataset, cfg.data_dir)}: its images are not those of the checkpoint "
                         f"(digest {data.digest[:12]}, not {saved['data']['digest'][:12]}); fetch the same data again")
     images, labels = data.arrays.train_image, data.arrays.train_label
-    split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation)
+    split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation,
+                          labelled_rows(cfg, labels, saved))
+    cfg = dataclasses.replace(cfg, labels=len(split.labelled))
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image))
     if saved and saved["step"] > cfg.steps:
         raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
@@ -126,6 +128,13 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
     return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device,
                provenance(saved))
+
+
+def labelled_rows(cfg: Config, labels: np.ndarray, saved: dict[str, Any] | None) -> np.ndarray | None:
+    """Those that --labelled names, which a run that is gone on with has in its checkpoint; None without that flag."""
+    if not cfg.labelled:
+        return None
+    return saved["labelled"].numpy() if saved else splits.named(cfg.labelled, labels)
 
 
 @torch.no_grad()

@@ -444,3 +444,15 @@ def test_a_cuda_graph_does_what_it_recorded(recipe, model, build, tmp_path, caps
     path = state.save(half.state.state_dict(), engine_run.record(half), tmp_path, keep=1)
     resumed = engine_run.build(half.cfg, state.load(path))
     torch.testing.assert_close(torch.tensor(scheduled_steps(resumed, 6)), expected[6:], rtol=1e-4, atol=1e-5)
+
+
+def test_named_rows_are_trained_on_and_kept_for_a_resume(build, tmp_path):
+    chosen = build("supervised").pipeline.split.labelled
+    file = tmp_path / "labelled.txt"
+    file.write_text("".join(f"{row}\n" for row in chosen))
+    named, plain = build("supervised", labelled=str(file), labels=4), build("supervised")
+    assert named.cfg.labels == len(chosen)
+    assert steps(named, 2) == steps(plain, 2)
+    path = state.save(named.state.state_dict(), engine_run.record(named), tmp_path, keep=1)
+    file.unlink()
+    assert engine_run.build(named.cfg, state.load(path)).pipeline.split.labelled.tolist() == chosen.tolist()

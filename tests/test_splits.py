@@ -55,3 +55,31 @@ def test_unlabelled_rows_stay_in_the_pool_only():
 def test_what_cannot_be_had_is_refused(count, validation, message):
     with pytest.raises(UserError, match=message):
         splits.choose(LABELS, 10, count, 1, validation)
+
+
+def test_named_rows_are_the_labelled_ones(tmp_path):
+    labels = np.array([0, 1, -1, 1, 2, 0])
+    file = tmp_path / "rows.txt"
+    file.write_text("4\n0 3\n")
+    assert splits.named(str(file), labels).tolist() == [0, 3, 4]
+    assert splits.named("all", labels).tolist() == [0, 1, 3, 4, 5]
+    split = splits.choose(labels, 3, 99, 1, 1, splits.named(str(file), labels))
+    assert split.labelled.tolist() == [0, 3, 4]
+    assert split.validation[0] in (1, 5)
+    assert sorted([*split.pool, *split.validation]) == list(range(6))
+
+
+@pytest.mark.parametrize(("text", "said"), [("0\n6\n", "row 6 is named, but.*0 to 5"), ("-1", "row -1 is named"),
+                                            ("1 1", "row 1 is named twice"), ("2", "row 2 has no label"),
+                                            ("1.5", "not a list of row numbers"), ("9" * 30, "not a list of row"),
+                                            ("", "no image is named")])
+def test_rows_that_cannot_be_labelled_are_refused(text, said, tmp_path):
+    file = tmp_path / "rows.txt"
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"--labelled .*{said}"):
+        splits.named(str(file), np.array([0, 1, -1, 1, 2, 0]))
+
+
+def test_a_file_of_rows_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"--labelled .*none\.txt: No such file"):
+        splits.named(str(tmp_path / "none.txt"), LABELS)
