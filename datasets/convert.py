@@ -1,0 +1,206 @@
+"""Files of the user's own, in layouts that are not ours, to arrays: .npz, and the HDF5 layout of SSGAN-Tensorflow.
+
+Images may be bytes, whole numbers or floats from 0 to 255, or floats from 0 to 1 or from -1 to 1; which of these a file
+holds is seen from all of its values. Nothing is guessed of a file that fits none: it is refused, by the name of the
+image.
+"""
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from config import UserError
+
+CHANNELS = (1, 2, 3, 4)
+# Names of the arrays of an .npz: ours, those of Keras, and one part that has to be divided.
+PARTS = ((("train/image", "train_image", "x_train"), ("train/label", "train_label", "y_train"),
+          ("test/image", "test_image", "x_test"), ("test/label", "test_label", "y_test")),
+         (("image", "images", "x", "X"), ("label", "labels", "y", "Y"), (), ()))
+
+
+class Part(NamedTuple):
+    """Images and what is known of them."""
+
+    images: np.ndarray  # uint8 [N, H, W, C]
+    labels: np.ndarray  # int64 [N], -1 where there is none
+
+
+class Found(NamedTuple):
+    """What a file holds; `test` is None where it does not say which images are test images."""
+
+    train: Part
+    test: Part | None
+    classes: int
+
+
+def read(path: Path) -> Found:
+    """The images and labels of a file. UserError if it is none of the layouts, or an image or a label is unsound."""
+    try:
+        if zipfile.is_zipfile(path):
+            return _npz(path)
+        if h5py.is_hdf5(path):
+            return _groups(path)
+    except OSError as error:
+        raise UserError(f"--from_file {path}: {error.strerror or error}") from None
+    if not path.exists():
+        raise UserError(f"--from_file {path}: not there; name an .npz or HDF5 file")
+    raise UserError(f"--from_file {path}: neither an .npz nor an HDF5 file")
+
+
+def _npz(path: Path) -> Found:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:  # ValueError: an array of Python objects
+        raise UserError(f"--from_file {path}: {' '.join(str(error).split())[:160]}") from None
+    for names in PARTS:
+        found = [next((held[name] for name in known if name in held), None) for known in names]
+        if found[0] is not None:
+            break
+    else:
+        raise UserError(f"--from_file {path}: holds {', '.join(held) or 'nothing'}; name its arrays x_train, y_train, "
+                        "x_test and y_test, or x and y")
+    images = [array for array in (found[0], found[2]) if array is not None]
+    scale = Scale(path)
+    for array in images:
+        scale.see("an image", array)
+    labels = [_labels(array, len(beside), path) for array, beside in zip(found[1::2], found[::2], strict=True)
+              if beside is not None]
+    parts = [Part(scale.bytes(_channels_last(array, path)), label)
+             for array, label in zip(images, labels, strict=True)]
+    return Found(parts[0], parts[1] if len(parts) == 2 else None, 1 + max(int(label.max()) for label in labels))
+
+
+def _channels_last(images: np.ndarray, path: Path) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim == 4 and images.shape[3] not in CHANNELS and images.shape[1] in CHANNELS:
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim != 4 or images.shape[3] not in CHANNELS:
+        raise UserError(f"--from_file {path}: images {list(images.shape)}; they must be [N, H, W], [N, H, W, C] or "
+                        "[N, C, H, W] with 1 to 4 channels")
+    return images
+
+
+def _labels(labels: np.ndarray | None, count: int, path: Path) -> np.ndarray:
+    if labels is None:
+        return np.full(count, -1)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        labels = np.array([one_hot(row, f"row {i}", path) for i, row in enumerate(labels)])
+    labels = labels.reshape(-1)
+    if len(labels) != count:
+        raise UserError(f"--from_file {path}: {count} images, but {len(labels)} labels")
+    whole = np.asarray(labels, np.float64)
+    if bad := np.flatnonzero((whole < -1) | (whole != np.floor(whole)) | (whole >= 2**31)).tolist():
+        raise UserError(f"--from_file {path}: label {labels[bad[0]]} of row {bad[0]}; labels are whole numbers from 0 "
+                        "up, or -1 for none")
+    return whole.astype(np.int64)
+
+
+def one_hot(label: np.ndarray, name: str, path: Path) -> int:
+    """The class of a one-hot vector; UserError if it is none."""
+    hot = np.flatnonzero(label)
+    if len(hot) != 1 or label[hot[0]] != 1:
+        raise UserError(f"--from_file {path}: the label of {name} is no one-hot vector "
+                        f"({np.asarray(label).tolist()!s:.60})")
+    return int(hot[0])
+
+
+class Scale:
+    """Which range of values stands for black to white, from all the values of a file."""
+
+    def __init__(self, path: Path):
+        self.path, self.low, self.high, self.whole, self.kinds = path, np.inf, -np.inf, True, set()
+
+    def see(self, name: str, image: np.ndarray) -> None:
+        """Take an image's values into account; UserError if they can be no pixels."""
+        if image.dtype.kind not in "uifb" or not image.size:
+            raise UserError(f"--from_file {self.path}: {name} is {image.dtype} {list(image.shape)}, no image")
+        low, high = float(image.min()), float(image.max())
+        if not (low >= -1 and high <= 255):  # NaN is in no range
+            raise UserError(f"--from_file {self.path}: {name} has values from {low:g} to {high:g}; pixels are from 0 "
+                            "to 255, from 0 to 1 or from -1 to 1")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.kinds.add(image.dtype.kind)
+
+    def bytes(self, images: np.ndarray) -> np.ndarray:
+        """The same images as uint8."""
+        if images.dtype == np.uint8:
+            return np.ascontiguousarray(images)
+        floats = "f" in self.kinds
+        if self.low < 0 and (self.high > 1 or not floats):
+            raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g}; pixels are from 0 to "
+                            "255, from 0 to 1 or from -1 to 1")
+        factor, offset = (127.5, 127.5) if self.low < 0 else (255, 0) if floats and self.high <= 1 else (1, 0)
+        return (images * np.float32(factor) + np.float32(offset)).round().astype(np.uint8)
+
+
+def _groups(path: Path) -> Found:
+    """The layout of SSGAN-Tensorflow: one group per image, named by its id, with `image` and, where it is known, a
+    one-hot `label`; the ids in their order in id.txt beside it."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            ids = _ids(path, file)
+            return _gathered(path, [(name, *_entry(path, file, name)) for name in tqdm(ids, path.name, unit="image")])
+    except (RuntimeError, KeyError, OSError) as error:  # on damaged bytes
+        raise UserError(f"--from_file {path}: not a whole HDF5 file ({' '.join(str(error).split())[:160]})") from None
+
+
+def _ids(path: Path, file: h5py.File) -> list[str]:
+    listed = path.with_name("id.txt")
+    if not listed.is_file():
+        raise UserError(f"--from_file {path}: there is no id.txt beside it; it names the group of each image, one a "
+                        "line")
+    ids = [line.strip() for line in listed.read_text().splitlines() if line.strip()]
+    if not ids:
+        raise UserError(f"{listed}: names no image")
+    held = set(file)
+    for number, name in enumerate(ids, 1):
+        if name not in held:
+            raise UserError(f"{listed}, line {number}: {path.name} has no group {name!r}; take the line out, or write "
+                            "the file again")
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise UserError(f"{listed}: names {twice!r} twice")
+    return ids
+
+
+def _entry(path: Path, file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    group = file[name]
+    if not isinstance(group, h5py.Group) or not isinstance(group.get("image"), h5py.Dataset):
+        raise UserError(f"--from_file {path}: {name!r} is no group with an image in it")
+    label = group.get("label")
+    return group["image"][()], None if label is None else np.atleast_1d(label[()])
+
+
+def _gathered(path: Path, entries: Iterable[tuple[str, np.ndarray, np.ndarray | None]]) -> Found:
+    entries = list(entries)
+    scale, (first, shape, length) = Scale(path), (entries[0][0], entries[0][1].shape, None)
+    labels = []
+    for name, image, label in entries:
+        if image.shape != shape or not 2 <= image.ndim <= 3:
+            raise UserError(f"--from_file {path}: {name!r} is {list(image.shape)}, but {first!r} is {list(shape)}; "
+                            "images must be of one size, [H, W] or [H, W, C]")
+        scale.see(repr(name), image)
+        if label is not None:
+            if length not in (None, len(label)):
+                raise UserError(f"--from_file {path}: the label of {name!r} has {len(label)} entries, those before it "
+                                f"{length}")
+            length = len(label)
+        labels.append(-1 if label is None else one_hot(label, repr(name), path))
+    images = np.stack([image for _, image, _ in entries])
+    return Found(Part(scale.bytes(_channels_last(images, path)), np.array(labels, np.int64)), None, length or 0)
+
+
+def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows, both in order: a share of each class, at least one image, by the seed. Images without a
+    label are training images, unless none has one."""
+    order = np.random.RandomState(seed).permutation(len(labels))
+    kinds = np.unique(labels[labels >= 0]) if (labels >= 0).any() else np.array([-1])
+    groups = [order[labels[order] == k] for k in kinds]
+    test = np.sort(np.concatenate([rows[:max(1, round(share * len(rows)))] for rows in groups]))
+    return np.setdiff1d(np.arange(len(labels)), test), test
