@@ -180,12 +180,18 @@ def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: 
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    rows = -(-len(shown) // 10)
+    captions = ["{}\n→ {}\n{:.1%}".format(*(class_names[k][:14] for k in (labels[i], predicted[i])), confidence[i])
+                for i in shown]
+    sheet(path, images[shown], captions, f"{title}\nthe {len(shown)} most confident of {len(wrong)} errors")
+
+
+def sheet(path: Path, images: Sequence[np.ndarray], captions: Sequence[str], title: str) -> None:
+    """The images [N, H, W, C], ten in a row, each with its caption above it."""
+    rows = -(-len(images) // 10)
     with canvas(path, (10, 1.5 * rows + 0.6)) as figure:
-        figure.suptitle(f"{title}\nthe {len(shown)} most confident of {len(wrong)} errors", fontsize=10)
+        figure.suptitle(title, fontsize=10)
         for axes in figure.subplots(rows, 10, squeeze=False).flat:
             axes.axis("off")
-        for axes, i in zip(figure.axes, shown, strict=False):
-            axes.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=255)
-            true, taken = (class_names[k][:14] for k in (labels[i], predicted[i]))
-            axes.set_title(f"{true}\n→ {taken}\n{confidence[i]:.1%}", fontsize=7)
+        for axes, image, caption in zip(figure.axes, images, captions, strict=False):
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(caption, fontsize=7)

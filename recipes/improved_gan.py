@@ -31,7 +31,7 @@ SHORT = {"learning_rate_g": 1e-3, "decay_from": 0.5, "average": 0.995}
 CONV = {"model": "conv-small", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4, "decay_from": 2 / 3}
 PUBLISHED = {
     "Digits": {**MLP, **SHORT, "learning_rate_d": 6e-3, "learning_rate_g": 3e-3, "labels": 50, "batch_size": 50,
-               "epochs": 150.0},
+               "epochs": 125.0},
     "Circles": {**MLP, **SHORT, "learning_rate_g": 3e-3, "labels": 6, "epochs": 30.0},
     "MNIST": {**MLP, **SHORT, "labels": 100, "epochs": 40.0},
     "Fashion": {**MLP, **SHORT, "labels": 100, "epochs": 40.0},
