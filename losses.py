@@ -156,6 +156,12 @@ def smoothed_real(real: Tensor, smoothing: float) -> Tensor:
     return (1 - smoothing) * taken_for_real(real) + smoothing * taken_for_fake(real)
 
 
+def smoothed_fake(real: Tensor, confidence: float) -> Tensor:
+    """-c log(1 - D(x)) - (1 - c) log D(x): generated images with the target c of "generated" (DCGAN-Tensorflow,
+    model.py: 0.9; the binary form of `smoothed_cross_entropy`)."""
+    return confidence * taken_for_fake(real) + (1 - confidence) * taken_for_real(real)
+
+
 def masked_cross_entropy(classes: Tensor, y: Tensor) -> Tensor:
     """sum(mask * -log p(y | x, real)) / max(1, sum(mask)), the mask 0 where y = -1 (the sthalles article on SVHN)."""
     total = functional.cross_entropy(classes, y, ignore_index=-1, reduction="sum")

@@ -63,7 +63,7 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
         cfg = from_dict(recipe.settings, saved["settings"])
         trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
     where = _device(device, cfg.device)
-    data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), *trained_on)
+    data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), recipe.classifies, *trained_on)
     with state.fitting(path, "weights"):
         nets = {name: net.to(where, memory_format=torch.channels_last)
                 for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
@@ -87,12 +87,13 @@ def _device(asked: str, trained_on: str) -> torch.device:
         return world.device("auto")
 
 
-def _load(name: str, data_dir: Path, digest: str, shape: tuple[int, ...], classes: int) -> Data:
+def _load(name: str, data_dir: Path, classifies: bool, digest: str, shape: tuple[int, ...], classes: int) -> Data:
     """The data set, if it is the one of the checkpoint; UserError naming both if it is not."""
     try:
         data = datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
     except UserError as error:
         raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
+    data = data if classifies else data.without_labels()
     where = f"{name} (--data_dir {data_dir})"
     if (data.spec.shape, data.spec.classes) != (shape, classes):
         raise UserError(f"{where}: {_kind(data.spec.shape, data.spec.classes)}, but the checkpoint was trained on "
