@@ -179,7 +179,7 @@ def frechet(first: Tensor, second: Tensor) -> Tensor:
     """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of the means and covariances of two feature sets [N, F], in float64
     (Heusel et al. 2017, eq. 6). The trace of the root is that of (C^(1/2) C' C^(1/2))^(1/2), which is symmetric."""
     first, second = first.double(), second.double()
-    ours, theirs = torch.cov(first.T).atleast_2d(), torch.cov(second.T).atleast_2d()
+    ours, theirs = (torch.atleast_2d(torch.cov(x.T)) for x in (first, second))
     values, vectors = torch.linalg.eigh(ours)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     crossed = torch.linalg.eigvalsh(root @ theirs @ root).clamp(min=0).sqrt().sum()

@@ -40,7 +40,7 @@ from .player import Player, Recipe
 class Settings(GanConfig):
     """Without labels, and with the constants of the reference's model.py."""
 
-    labels: Literal[0] = 0
+    labels: Annotated[int, Within(0, 0)] = 0
     """No image is labelled."""
     head: Literal["implicit"] = "implicit"
     """One logit, of "real": there is no fake class."""
