@@ -56,7 +56,8 @@ def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labell
 
     cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
     which = f"named by {Path(cfg.labelled).name}" if cfg.labelled else f"label seed {cfg.label_seed}"
-    title = f"{cfg.recipe} on {cfg.dataset}, {f'{cfg.labels} labels ({which})' if names else 'no labels'}, seed {cfg.seed}"
+    labels = f"{cfg.labels} labels ({which})" if names else "no labels"
+    title = f"{cfg.recipe} on {cfg.dataset}, {labels}, seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
     seen = figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device)
     if seen is not None:
