@@ -153,7 +153,7 @@ def test_resume_is_bitwise_the_uninterrupted_run(recipe, model, build, tmp_path)
 @pytest.mark.parametrize("how", ["permuted", "removed"])
 def test_hidden_labels_cannot_matter(recipe, model, how, build, settings, tmp_path):
     plain = build(recipe, TOY[model], model=model)
-    data, chosen = plain.data, plain.pipeline.split.labelled
+    data, chosen = datasets.load(TOY[model], plain.cfg.data_dir), plain.pipeline.split.labelled
     order = np.random.RandomState(plain.cfg.label_seed).permutation(80)
     # The choice walks along this order; labels behind the last chosen row cannot move it, and removed ones neither.
     last = np.isin(order, chosen).nonzero()[0].max(initial=-1)
