@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
 
 import tyro
 
@@ -144,13 +144,18 @@ class GanConfig(Config):
 ACTIONS = ("checkpoint", "dry_run")  # asked of one command, not a property of the run
 
 
-def check(cfg: Config) -> None:
-    """UserError for the first setting that is out of its bounds; NaN is in none."""
-    for name, hint in get_type_hints(type(cfg), include_extras=True).items():
+def within(record: Any) -> None:
+    """UserError for the first field of a record of settings that is out of its bounds; NaN is in none, None in all."""
+    for name, hint in get_type_hints(type(record), include_extras=True).items():
         for bounds in getattr(hint, "__metadata__", ()):
-            value = getattr(cfg, name)
-            if isinstance(bounds, Within) and not bounds.low <= value <= bounds.high:
+            value = getattr(record, name)
+            if isinstance(bounds, Within) and value is not None and not bounds.low <= value <= bounds.high:
                 raise UserError(f"--{name} {value}: must be from {bounds.low:.10g} to {bounds.high:.10g}")
+
+
+def check(cfg: Config) -> None:
+    """UserError for the first setting that cannot be."""
+    within(cfg)
     if not re.fullmatch(r"[\w-][\w.-]{0,79}", cfg.prefix):
         raise UserError(f"--prefix {cfg.prefix!r}: use at most 80 letters, digits, '_', '-' and '.', the first no '.'")
 

@@ -1,20 +1,21 @@
-"""Evaluate a trained classifier on the whole test set, and draw its run.
+"""Evaluate a trained classifier on the whole test set, and draw its run; or write images of its generator.
 
     python evaler.py --checkpoint train_dir              # the checkpoint written last
     python evaler.py --checkpoint RUN/model-420.pt       # a certain one
+    python evaler.py --checkpoint RUN --generate 1000    # images, and how near they come to the test images
 """
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from config import guarded, parse
-from engine import evaluate, figures, report, state, world
+from config import UserError, Within, flags, guarded, parse, within
+from engine import evaluate, figures, generated, report, state
 
 PUBLISHED = Path("figure/result")
 # What SSGAN-Tensorflow shows in its README, and of a point set the classifier without unlabelled points.
@@ -34,23 +35,14 @@ class Options:
     """auto, cpu, cuda or cuda:N; if not given, as in training where this machine has that."""
     data_dir: str = ""
     """Folder of the data sets; if not given, as in training."""
-
-
-def judge(run: evaluate.Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
-    """All that eval.json holds, from the logits [N, K] of the averaged classifier on the test images."""
-    images, labels = run.data.arrays.test_image, run.data.arrays.test_label
-    raw = evaluate.errors(run.nets["D"], images, labels, run.device)
-    beside = report.baseline(path.parent, saved)
-    last = saved["step"] == run.cfg.steps
-    return {**evaluate.scores(classes, labels, run.data.class_names),
-            "accuracy_raw_weights": 1 - raw / len(labels), "errors_raw_weights": raw,
-            "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))},
-            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
-                                                     "labelled", "seed", "average")},
-            "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
-            "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
-            "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
-            "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
+    generate: Annotated[int | None, Within(1, 1e6)] = None
+    """Write so many generated images, pictures and scores of them to eval/, in place of an evaluation."""
+    format: generated.Format = "grid"
+    """Of --generate: one picture, a PNG file for each image, or one HDF5 file."""
+    seed: Annotated[int | None, Within(0, 2**32 - 1)] = None
+    """Of --generate: decides the images; if not given, as in training."""
+    scorer: str = ""
+    """Of --generate: a run (as --checkpoint) whose classifier scores the images too."""
 
 
 def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labelled: np.ndarray,
@@ -64,19 +56,22 @@ def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labell
 
     cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
     which = f"named by {Path(cfg.labelled).name}" if cfg.labelled else f"label seed {cfg.label_seed}"
-    title = f"{cfg.recipe} on {cfg.dataset}, {cfg.labels} labels ({which}), seed {cfg.seed}"
+    labels = f"{cfg.labels} labels ({which})" if names else "no labels"
+    title = f"{cfg.recipe} on {cfg.dataset}, {labels}, seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
     seen = figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device)
     if seen is not None:
         Image.fromarray(seen).save(new("samples.png"))
     drawn += figures.animation(folder / "eval" / "training.gif", sorted((folder / "samples").glob("[0-9]*.png")))
-    curves, beside = report.curves(folder), result["supervised_baseline"]
+    curves, beside = report.curves(folder), result.get("supervised_baseline")
     if beside:  # a classifier of points has pictures of its training too
         for last in sorted((folder.parent / beside["run"] / "samples").glob("[0-9]*.png"))[-1:]:
             shutil.copyfile(last, new("labels_alone.png"))
     drawn += figures.losses(folder / "eval", curves, title, steps)
     if "accuracy/test" in curves:
         figures.accuracies(new("accuracy.png"), curves, title, steps, beside and beside["accuracy"])
+    if not names:
+        return drawn
     title += f"\nstep {result['step']}, {result['errors']} of {result['test_images']} test images wrong"
     figures.confusion(new("confusion.png"), result["confusion"], names, title)
     figures.reliability(new("reliability.png"), evaluate.calibration(classes, arrays.test_label), result["ece"], title)
@@ -95,11 +90,21 @@ def publish(pictures: list[Path], folder: Path) -> None:
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "evaler.py", __doc__)
+    within(options)
+    unfit = ("publish",) if options.generate else ("format", "seed", "scorer")
+    if found := sorted(set(unfit) & set(flags(argv))):
+        raise UserError(f"--{found[0]}: not {'with' if options.generate else 'without'} --generate; leave it out")
     path = state.find(options.checkpoint)
     saved = state.load(path)
     run = evaluate.restore(saved, path, options.data_dir, options.device)
+    if options.generate:
+        generated.check(run, options.generate, options.format)
+        judge = generated.scorer(options.scorer, run, path, options.data_dir, options.device)
+        result, pictures = generated.make(run, saved, path, options.generate, options.format, options.seed, judge)
+        print(generated.summary(result), *pictures, sep="\n")
+        return
     classes = evaluate.predict(run.averaged, run.data.arrays.test_image, run.device).classes
-    result = judge(run, classes, saved, path)
+    result = evaluate.judge(run, classes, saved, path)
     report.write(path.parent / "eval" / "eval.json", result)
     print(report.summary(result), end="\n\n")
     pictures = draw(run, classes, result, saved["labelled"].numpy(), path.parent)

@@ -156,7 +156,38 @@ def smoothed_real(real: Tensor, smoothing: float) -> Tensor:
     return (1 - smoothing) * taken_for_real(real) + smoothing * taken_for_fake(real)
 
 
+def smoothed_fake(real: Tensor, confidence: float) -> Tensor:
+    """-c log(1 - D(x)) - (1 - c) log D(x): generated images with the target c of "generated" (DCGAN-Tensorflow,
+    model.py: 0.9; the binary form of `smoothed_cross_entropy`)."""
+    return confidence * taken_for_fake(real) + (1 - confidence) * taken_for_real(real)
+
+
 def masked_cross_entropy(classes: Tensor, y: Tensor) -> Tensor:
     """sum(mask * -log p(y | x, real)) / max(1, sum(mask)), the mask 0 where y = -1 (the sthalles article on SVHN)."""
     total = functional.cross_entropy(classes, y, ignore_index=-1, reduction="sum")
     return total / (y >= 0).sum().clamp(min=1)
+
+
+def sliced_wasserstein(first: Tensor, second: Tensor) -> Tensor:
+    """Mean over P projections of the Wasserstein-1 distance of two sets of N projected points [N, P]: on a line that
+    is the mean |difference| of the sorted values (Rabin et al. 2011 with squares; absolute values and 512 projections
+    as in the code of Karras et al. 2018, which projects patches of a Laplacian pyramid)."""
+    return (first.sort(0).values - second.sort(0).values).abs().mean()
+
+
+def frechet(first: Tensor, second: Tensor) -> Tensor:
+    """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) of the means and covariances of two feature sets [N, F], in float64
+    (Heusel et al. 2017, eq. 6). The trace of the root is that of (C^(1/2) C' C^(1/2))^(1/2), which is symmetric."""
+    first, second = first.double(), second.double()
+    ours, theirs = (torch.atleast_2d(torch.cov(x.T)) for x in (first, second))
+    values, vectors = torch.linalg.eigh(ours)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    crossed = torch.linalg.eigvalsh(root @ theirs @ root).clamp(min=0).sqrt().sum()
+    return (first.mean(0) - second.mean(0)).square().sum() + ours.trace() + theirs.trace() - 2 * crossed
+
+
+def class_score(classes: Tensor) -> Tensor:
+    """exp(E_x KL[p(y | x) || p(y)]) of the logits [N, K], p(y) the mean of p(y | x): from 1 to K, high where each image
+    is surely of one class and the classes are used alike (Salimans et al. 2016, section 4: with Inception's p(y | x)
+    the Inception score). The divergence is the entropy of the mean less the mean entropy."""
+    return torch.exp(marginal_entropy(classes) - conditional_entropy(classes))

@@ -1,6 +1,7 @@
 """The format of data.h5: one contiguous array per split and kind, written whole or not at all.
 
-train/image, test/image: uint8 [N, H, W, C]; train/label, test/label: int64 [N], -1 = unlabelled (train only).
+train/image, test/image: uint8 [N, H, W, C]; train/label, test/label: int64 [N], -1 = unlabelled (in test only where
+there are no classes, and so no labels at all).
 Attributes: format (a number); name, class_names (JSON), source and digest (texts).
 """
 import contextlib
@@ -42,6 +43,12 @@ class Data(NamedTuple):
     class_names: tuple[str, ...]
     source: str
     digest: str
+
+    def without_labels(self) -> "Data":
+        """The same images with no classes, every label -1; the digest stays that of the file."""
+        hidden = (np.full(len(label), -1) for label in (self.arrays.train_label, self.arrays.test_label))
+        arrays = self.arrays._replace(**dict(zip(("train_label", "test_label"), hidden, strict=True)))
+        return self._replace(spec=self.spec._replace(classes=0), arrays=arrays, class_names=())
 
 
 def digest(arrays: Arrays) -> str:
@@ -182,10 +189,10 @@ def _spec(parts: Arrays, name: str, class_names: tuple[str, ...]) -> Spec:
     """Check everything but the values; the parts are arrays or HDF5 data sets."""
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise UserError(f"name {name!r}, but it must be made of letters, digits, '_', '.' and '-'")
-    if not class_names or len(set(class_names)) < len(class_names) or not all(
+    if len(set(class_names)) < len(class_names) or not all(
             isinstance(entry, str) and entry for entry in class_names) or len(json.dumps(class_names)) > LONGEST:
         raise UserError(f"class names {', '.join(map(repr, class_names[:4]))}, {len(class_names)} in all, "
-                        f"but they must be different texts, at least one, at most {LONGEST} bytes together")
+                        f"but they must be different texts, at most {LONGEST} bytes together")
     for part, array in zip(PARTS, parts, strict=True):
         kind, axes = ("uint8", "N, H, W, C") if part.endswith("image") else ("int64", "N")
         if array.dtype != np.dtype(kind) or array.ndim != axes.count(",") + 1 or 0 in array.shape:
@@ -202,7 +209,7 @@ def _spec(parts: Arrays, name: str, class_names: tuple[str, ...]) -> Spec:
 
 
 def _check_labels(arrays: Arrays, classes: int) -> None:
-    for split, label, least in (("train", arrays.train_label, -1), ("test", arrays.test_label, 0)):
+    for split, label, least in (("train", arrays.train_label, -1), ("test", arrays.test_label, 0 if classes else -1)):
         if label.min() < least or label.max() >= classes:
-            raise UserError(f"{split}/label from {label.min()} to {label.max()}, "
-                            f"but it must be from {least} to {classes - 1}")
+            allowed = f"from {least} to {classes - 1}" if classes else "-1 everywhere, as there are no class names"
+            raise UserError(f"{split}/label from {label.min()} to {label.max()}, but it must be {allowed}")

@@ -23,7 +23,7 @@ LABELLED = 0  # number of the labelled images' stream; players' unlabelled strea
 class Batch(NamedTuple):
     """What one update of one player sees. Each player walks the unlabelled images in an order of its own."""
 
-    x_lab: Tensor  # [B, C, H, W]
+    x_lab: Tensor  # [B, C, H, W]; none [0, C, H, W] where no image is labelled
     y_lab: Tensor  # [B] int64
     x_unl: Tensor  # [B, C, H, W]
     y_unl: Tensor  # [B] int64, -1 where the label is hidden
@@ -63,11 +63,12 @@ class Pipeline:
         return found
 
     def _gather(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
-        key = (what, number)
+        key, whole = (what, number), getattr(self.split, what)
+        if not len(whole):
+            return self.storage.take(whole), self.labels[:0]
         if key not in self.streams:
             each = self.storage.images[0].nbytes
-            self.streams[key] = Stream(getattr(self.split, what), self.seed, number, WINDOW // each,
-                                       max(1, BLOCK // each))
+            self.streams[key] = Stream(whole, self.seed, number, WINDOW // each, max(1, BLOCK // each))
         stream = self.streams[key]
         window, before = stream.at(position)[0], self.windows.get(key)
         if self.storage.place == "disk" and window != before:

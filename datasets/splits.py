@@ -34,6 +34,8 @@ def choose(labels: np.ndarray, classes: int, count: int, label_seed: int, valida
 
 
 def _balanced(walked: np.ndarray, order: np.ndarray, classes: int, count: int) -> np.ndarray:
+    if not classes:
+        return np.empty(0, np.int64)
     if count < classes or count % classes:
         raise UserError(f"--labels {count}: must be a multiple of the {classes} classes, at least {classes}")
     each = count // classes

@@ -14,7 +14,7 @@ import models
 import recipes
 from config import Config, UserError, from_dict
 from datasets.h5 import Data
-from engine import state, world
+from engine import report, state, world
 from ops import Verdict
 
 PIXELS = 1000 * 32 * 32  # in one call
@@ -63,7 +63,7 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
         cfg = from_dict(recipe.settings, saved["settings"])
         trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
     where = _device(device, cfg.device)
-    data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), *trained_on)
+    data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), recipe.classifies, *trained_on)
     with state.fitting(path, "weights"):
         nets = {name: net.to(where, memory_format=torch.channels_last)
                 for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
@@ -87,12 +87,13 @@ def _device(asked: str, trained_on: str) -> torch.device:
         return world.device("auto")
 
 
-def _load(name: str, data_dir: Path, digest: str, shape: tuple[int, ...], classes: int) -> Data:
+def _load(name: str, data_dir: Path, classifies: bool, digest: str, shape: tuple[int, ...], classes: int) -> Data:
     """The data set, if it is the one of the checkpoint; UserError naming both if it is not."""
     try:
         data = datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
     except UserError as error:
         raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
+    data = data if classifies else data.without_labels()
     where = f"{name} (--data_dir {data_dir})"
     if (data.spec.shape, data.spec.classes) != (shape, classes):
         raise UserError(f"{where}: {_kind(data.spec.shape, data.spec.classes)}, but the checkpoint was trained on "
@@ -105,6 +106,28 @@ def _load(name: str, data_dir: Path, digest: str, shape: tuple[int, ...], classe
 
 def _kind(shape: tuple[int, ...], classes: int) -> str:
     return f"{' x '.join(map(str, shape))} images of {classes} classes"
+
+
+def judge(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
+    """All that eval.json holds, from the logits [N, K] of the averaged classifier on the test images; without accuracy
+    where there is no classifier."""
+    last = saved["step"] == run.cfg.steps
+    return {**(_accuracy(run, classes, saved, path) if run.data.spec.classes else {}),
+            **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
+                                                         "labelled", "seed", "average")},
+            "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
+            "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
+            "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
+            "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
+
+
+def _accuracy(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
+    images, labels = run.data.arrays.test_image, run.data.arrays.test_label
+    raw = errors(run.nets["D"], images, labels, run.device)
+    beside = report.baseline(path.parent, saved)
+    return {**scores(classes, labels, run.data.class_names),
+            "accuracy_raw_weights": 1 - raw / len(labels), "errors_raw_weights": raw,
+            "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))}}
 
 
 def scores(classes: Tensor, labels: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:

@@ -28,11 +28,38 @@ Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
 def grid(images: Tensor, columns: int = 10) -> np.ndarray:
     """uint8 images [N, C, H, W] as one picture [height, width, C'], small ones enlarged by whole factors."""
+    factor = enlarged(images.shape[-1])
+    images = visible(images).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    return make_grid(images, nrow=columns, padding=2, pad_value=127).permute(1, 2, 0).cpu().numpy()
+
+
+def enlarged(width: int) -> int:
+    """The factor by which images of that width are enlarged."""
+    return max(1, 32 // width)
+
+
+def visible(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] with the 1 or 3 channels that a picture can have."""
     if images.shape[1] == 2:
         images = torch.cat([images, torch.zeros_like(images[:, :1])], 1)
-    images, factor = images[:, :3], max(1, 32 // images.shape[-1])
-    images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    return make_grid(images, nrow=columns, padding=2, pad_value=127).permute(1, 2, 0).cpu().numpy()
+    return images[:, :3]
+
+
+def by_class(images: np.ndarray, classes: np.ndarray, class_names: Sequence[str], columns: int = 10) -> np.ndarray:
+    """A row for each class, NAMED at most: the first of the images [N, H, W, C] that a classifier put into it, as
+    `classes` [N] says, behind its name and their number. uint8 [height, width, 3]."""
+    cells = np.full((min(len(class_names), NAMED), columns, *images.shape[1:]), 127, np.uint8)
+    for k, row in enumerate(cells):
+        own = images[classes == k][:columns]
+        row[:len(own)] = own
+    sheet = Image.fromarray(grid(torch.from_numpy(cells).flatten(0, 1).permute(0, 3, 1, 2), columns)).convert("RGB")
+    picture = Image.new("RGB", (sheet.width + 120, sheet.height), "white")
+    picture.paste(sheet, (120, 0))
+    pen, height = ImageDraw.Draw(picture), sheet.height / len(cells)
+    for k, name in enumerate(class_names[:len(cells)]):
+        text = f"{name[:12]} ({(classes == k).sum()})"
+        pen.text((112, (k + 0.5) * height), text, fill="black", font_size=12, anchor="rm")
+    return np.asarray(picture)
 
 
 def progress(nets: Mapping[str, nn.Module], averaged: nn.Module, data: Data, labelled: np.ndarray, seed: int,

@@ -58,13 +58,16 @@ class Training:
         return state_.step == cfg.steps
 
     def summary(self) -> str:
-        """The last accuracy on the test set, in words."""
+        """The last accuracy on the test set, where there is a classifier, and what to do next, in words."""
+        then = f"draw with: python evaler.py --checkpoint {self.folder}"
+        if not self.sets:
+            return f"trained to step {self.state.step}\n{then}"
         n = len(self.sets["test"][1])
         wrong = self.test_errors
         if wrong is None:  # a finished run was gone on with: no step was made
             wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
         return (f"test accuracy {report.accuracy(wrong, n, self.state.step, self.cfg.average)}\n"
-                f"evaluate and draw with: python evaler.py --checkpoint {self.folder}")
+                f"evaluate and {then}")
 
     def _ask_to_stop(self, *_) -> None:
         self.stop = True
@@ -111,6 +114,8 @@ class Training:
         bar.set_postfix(self.shown, refresh=False)
 
     def _accuracies(self, bar: tqdm) -> None:
+        if not self.sets:
+            return
         averaged, raw, device = self.state.averaged, self.state.nets["D"], self.run.device
         wrong = {name: evaluate.errors(averaged, *pair, device) for name, pair in self.sets.items()}
         curves = {f"accuracy/{name}": 1 - wrong[name] / len(labels) for name, (_, labels) in self.sets.items()}

@@ -3,6 +3,8 @@ import contextlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,8 @@ def _identity(facts: dict[str, Any]) -> dict[str, Any]:
 
 def summary(result: dict[str, Any]) -> str:
     """What eval.json holds, for a reader; of many classes, those with the most errors."""
+    if "accuracy" not in result:
+        return f"{result['recipe']} on {result['dataset']}, step {result['step']}: no classifier, so no accuracy"
     n, beside = result["test_images"], result["supervised_baseline"]
     lines = [f"{result['recipe']} on {result['dataset']}, {result['labels']} labels",
              f"test accuracy {accuracy(result['errors'], n, result['step'], result['average'])}"]
@@ -103,16 +107,31 @@ def _table(per_class: list[dict], confusion: list[list[int]]) -> list[str]:
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Write the result as JSON, whole or not at all, into a folder that is made if need be. UserError where the disk
-    does not take it."""
+    """Write the result as JSON, as `store` does."""
+    store(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+
+
+def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:
+    """Write a file, or a folder of files by name in place of a former one, whole or not at all, into a folder that is
+    made if need be; returns the path. UserError where the disk does not take it."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
         try:
-            temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+            if isinstance(content, bytes):
+                temporary.write_bytes(content)
+            else:
+                temporary.mkdir()
+                for name, part in content.items():
+                    (temporary / name).write_bytes(part)
+                if path.is_dir():
+                    shutil.rmtree(path)
             os.replace(temporary, path)
         finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); copy the model file to a folder of your own "
                         "and evaluate it there") from None
+    return path

@@ -49,12 +49,15 @@ class Run(NamedTuple):
 
 def resolve(cfg: Config) -> Config:
     """The settings with every value that stands for another worked out; UserError for those out of bounds."""
+    recipe, spec = recipes.find(cfg.recipe), datasets.spec(cfg.dataset, cfg.data_dir)
+    if recipe.classifies and not spec.classes:
+        without = ", ".join(name for name, other in recipes.RECIPES.items() if not other.classifies)
+        raise UserError(f"--dataset {spec.name}: it has no labels, and --recipe {recipe.name} needs some; use --recipe "
+                        f"{without}")
     check(cfg)
-    spec = datasets.spec(cfg.dataset, cfg.data_dir)
     if cfg.shift >= min(spec.shape[:2]):
         raise UserError(f"--shift {cfg.shift}: must be smaller than the images of {spec.name}, "
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")
-    recipe = recipes.find(cfg.recipe)
     return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
         f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
 
@@ -101,6 +104,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     recipe = recipes.find(cfg.recipe)
     most = {"auto": world.image_budget(torch.device("cpu")), "disk": 0}.get(cfg.data, math.inf)
     data = datasets.load(cfg.dataset, cfg.data_dir, most)
+    data = data if recipe.classifies else data.without_labels()
     place = storage_place(cfg.data, data, device)
     if saved and saved["data"]["digest"] != data.digest:
         raise UserError(f"{datasets.path(cfg.dataset, cfg.data_dir)}: its images are not those of the checkpoint "
@@ -194,7 +198,9 @@ def record(run: Run) -> dict[str, Any]:
 
 
 def accuracy_sets(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images and labels of the sets on which accuracy is watched, by curve name."""
+    """Images and labels of the sets on which accuracy is watched, by curve name; none without a classifier."""
+    if not run.recipe.classifies:
+        return {}
     arrays, split = run.data.arrays, run.pipeline.split
     sets = {"test": (arrays.test_image, arrays.test_label),
             "labelled": (arrays.train_image[split.labelled], arrays.train_label[split.labelled]),

@@ -22,6 +22,8 @@ def draw(averaged: nn.Module, points: np.ndarray, labelled: np.ndarray, labels: 
     y, x = np.mgrid[SIDE - 1:-1:-1, :SIDE]  # y points up
     verdict = evaluate.predict(averaged, np.stack([x, y], -1).astype(np.uint8).reshape(-1, 1, 2, 1), device)
     shares, real = evaluate.probabilities(verdict.classes).numpy(), verdict.real.numpy()[:, None]
+    if not shares.shape[1]:
+        shares = np.ones((len(shares), 1))  # one colour for the whole plane
     colours = COLOURS[np.arange(shares.shape[1]) % len(COLOURS)]
     strength = 0.4 if generated is None else np.where(real > 0, 0.5, 0.2)
     background = 255 + strength * (shares @ colours - 255)
@@ -36,7 +38,7 @@ def draw(averaged: nn.Module, points: np.ndarray, labelled: np.ndarray, labels: 
             _cross(pen, place)
     for place, label in zip(_places(labelled), labels, strict=True):
         _disc(pen, place, 18, tuple(colours[label]), "black")
-    _legend(pen, generated is not None)
+    _legend(pen, len(labels) > 0, generated is not None)
     return np.asarray(picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX))
 
 
@@ -70,12 +72,14 @@ def _cross(pen: ImageDraw.ImageDraw, place: np.ndarray) -> None:
         pen.line((x - 8, y - way, x + 8, y + way), PINK, width=4)
 
 
-def _legend(pen: ImageDraw.ImageDraw, generated: bool) -> None:
+def _legend(pen: ImageDraw.ImageDraw, labelled: bool, generated: bool) -> None:
     """What the marks mean, under the plane."""
     y = SCALE * SIDE + 28
-    _disc(pen, (40, y), 16, "white", "black")
     _disc(pen, (260, y), 5, GREY)
-    texts = {70: "labelled", 280: "unlabelled"}
+    texts = {280: "unlabelled"}
+    if labelled:
+        _disc(pen, (40, y), 16, "white", "black")
+        texts[70] = "labelled"
     if generated:
         _cross(pen, (516, y))
         pen.line((742, y, 796, y), "black", width=5)

@@ -125,19 +125,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def find(path: str | Path) -> Path:
-    """The checkpoint that --checkpoint names: a file, the newest of a run folder, or the one written last by any run
-    of a folder of runs. UserError if there is none."""
+def find(path: str | Path, flag: str = "--checkpoint") -> Path:
+    """The checkpoint that the flag names: a file, the newest of a run folder, or the one written last by any run of a
+    folder of runs. UserError if there is none."""
     path = Path(path)
     if path.is_dir():
         if own := checkpoints(path):
             return own[-1]
         others = [found[-1] for run in path.iterdir() if run.is_dir() and (found := checkpoints(run))]
         if not others:
-            raise UserError(f"--checkpoint {path}: the folder holds no model-<step>.pt; name a run folder or train_dir")
+            raise UserError(f"{flag} {path}: the folder holds no model-<step>.pt; name a run folder or train_dir")
         return max(others, key=lambda file: (file.stat().st_mtime_ns, file))
     if not path.is_file():
-        raise UserError(f"--checkpoint {path}: no such file or folder; name a run folder or a model-<step>.pt")
+        raise UserError(f"{flag} {path}: no such file or folder; name a run folder or a model-<step>.pt")
     return path
 
 

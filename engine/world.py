@@ -74,7 +74,8 @@ def image_budget(where: torch.device) -> int:
     return min(found) // 2
 
 
-WEIGHTS, DATA_INIT, SAMPLES = 1000, 1001, 1002  # what draws noise beside the players, which count from 0
+# What draws noise beside the players, which count from 0.
+WEIGHTS, DATA_INIT, SAMPLES, GENERATED, INTERPOLATED = range(1000, 1005)
 
 
 def seed_noise(seed: int, who: int, update: int = 0) -> None:

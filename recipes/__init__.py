@@ -11,6 +11,7 @@ from . import (
     blog_svhn,
     catgan,
     ct_gan,
+    dcgan,
     improved_gan,
     manifold_gan,
     mean_teacher,
@@ -22,8 +23,8 @@ from . import (
 )
 from .player import Player, Recipe
 
-METHODS = (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, ssgan, blog_svhn, vat,
-           mean_teacher, supervised)
+METHODS = (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, dcgan, ssgan, blog_svhn,
+           vat, mean_teacher, supervised)
 RECIPES = {method.RECIPE.name: method.RECIPE for method in METHODS}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]

@@ -188,3 +188,30 @@ def test_a_run_goes_on_after_its_evaluation(runs):
     assert evaluated(runs["toy"])["step"] == 2
     assert trainer.main(["--checkpoint", str(runs["toy"]), "--steps", "3"]) == 0
     assert evaluated(runs["toy"])["step"] == 3
+
+
+def test_a_run_without_labels_has_pictures_and_no_accuracy(trained, pictured, capsys):
+    assert "trained to step 20" in trained[1]["free"]
+    assert "accuracy" not in trained[1]["free"]
+    found = evaluated(pictured["free"])
+    printed = capsys.readouterr().out
+    assert "dcgan on Digits, step 20: no classifier, so no accuracy" in printed
+    assert "%" not in printed
+    assert "nan" not in printed
+    assert (found["labels"], found["step"], found["dataset"]) == (0, 20, "Digits")
+    assert not found.keys() & {"accuracy", "errors", "nll", "ece", "per_class", "confusion", "supervised_baseline"}
+    assert not any(name.startswith("accuracy") for name in report.curves(pictured["free"]))
+    assert {path.name for path in (pictured["free"] / "eval").iterdir()} == {
+        "eval.json", "samples.png", "training.gif", "d_loss.png", "d_loss_real.png", "d_loss_fake.png", "g_loss.png",
+        "adversarial.png"}
+
+
+def test_a_run_on_data_without_labels(pictured, capsys):
+    data = h5.read(Path("datasets/toy/data.h5")).without_labels()
+    h5.write(Path("datasets/bare/data.h5"), data.arrays, "bare", (), "made up")
+    where = ["--data_dir=datasets", "--train_dir=bare"]
+    assert trainer.main(["--recipe=dcgan", "--dataset=bare", "--batch_size=8", "--steps=2", *where]) == 0
+    run, = Path("bare").iterdir()
+    assert evaluated(run)["dataset"] == "bare"
+    assert trainer.main(["--checkpoint", str(run), "--steps", "3"]) == 0
+    assert "trained to step 3" in capsys.readouterr().out

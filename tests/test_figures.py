@@ -45,6 +45,15 @@ def test_small_images_are_enlarged_by_whole_factors():
     np.testing.assert_array_equal(made[2:34, 2:34, 1], images[0, 0].repeat_interleave(4, 0).repeat_interleave(4, 1))
 
 
+def test_a_row_of_images_for_each_class():
+    images = np.arange(1, 7, dtype=np.uint8)[:, None, None, None] * np.full((1, 32, 32, 1), 20, np.uint8)
+    picture = figures.by_class(images, np.array([2, 0, 2, 2, 0, 2]), NAMES, columns=3)
+    assert picture.shape == (3 * 34 + 2, 120 + 3 * 34 + 2, 3)
+    cells = [[picture[18 + 34 * row, 138 + 34 * column, 0] for column in range(3)] for row in range(3)]
+    assert cells == [[40, 100, 127], [127] * 3, [20, 60, 80]]  # in the order in which they were drawn
+    assert all((picture[34 * row:34 * row + 34, :118] < 100).any() for row in range(3))  # names
+
+
 @pytest.mark.parametrize(("count", "frames"), [(1, 1), (3, 3), (60, 60), (130, 60)])
 def test_animation_shows_each_picture_once(tmp_path, count, frames):
     """The pictures are all alike: without the step on them the format would join them into one frame."""

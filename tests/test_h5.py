@@ -133,7 +133,39 @@ def test_a_name_cannot_lead_to_another_folder(tmp_path, name):
     assert "name" in refused(h5.write, tmp_path / "bad.h5", toy(), name, NAMES, "")
 
 
-@pytest.mark.parametrize("names", [(), ("a", "a", "b"), ("a", "", "b"), (1, 2, 3)])
+def bare(arrays):
+    return arrays._replace(train_label=np.full(len(arrays.train_label), -1),
+                           test_label=np.full(len(arrays.test_label), -1))
+
+
+def test_a_file_without_labels(file):
+    written = h5.write(file, bare(toy()), "Bare", (), "")
+    data = h5.read(file)
+    assert data.spec == h5.read_spec(file) == Spec("Bare", (5, 4, 3), 0)
+    assert (data.class_names, data.digest) == ((), written.digest)
+    for array, expected in zip(data.arrays, bare(toy()), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(("change", "names", "found"), [
+    ({"train_label": np.arange(6) % 4 - 1}, (), "train/label from -1 to 2, but it must be -1 everywhere"),
+    ({"test_label": np.zeros(4, int)}, (), "test/label from 0 to 0, but it must be -1 everywhere"),
+    ({}, NAMES, "test/label from -1 to -1, but it must be from 0 to 2")])
+def test_no_class_names_means_no_labels(tmp_path, change, names, found):
+    assert found in refused(h5.write, tmp_path / "bad.h5", bare(toy())._replace(**change), "Toy", names, "")
+
+
+def test_labels_can_be_left_out(file):
+    data = h5.read(file)
+    left = data.without_labels()
+    assert (left.spec.classes, left.class_names, left.digest) == (0, (), data.digest)
+    assert left.arrays.train_image is data.arrays.train_image
+    for array, expected in zip(left.arrays, bare(toy()), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("names", [("a", "a", "b"), ("a", "", "b"), (1, 2, 3)])
 def test_class_names_are_different_texts(tmp_path, names):
     assert "class names" in refused(h5.write, tmp_path / "bad.h5", toy(), "Toy", names, "")
 

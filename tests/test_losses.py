@@ -1,6 +1,8 @@
 """Every formula against the paper's, written out in float64, with gradients, for both heads."""
 import numpy as np
 import pytest
+import scipy.linalg
+import scipy.stats
 import torch
 
 import losses
@@ -66,6 +68,52 @@ def test_terms_stay_finite_where_the_probability_underflows():
     for loss in (losses.taken_for_real(far), losses.taken_for_fake(far)):
         assert loss.isfinite()
         assert torch.autograd.grad(loss, far)[0].isfinite().all()
+
+
+def test_smoothed_fake_is_the_binary_cross_entropy_with_that_target():
+    real = torch.randn(B, dtype=torch.float64, requires_grad=True)
+    p_fake = 1 - torch.sigmoid(real)
+    assert_same(losses.smoothed_fake(real, 0.9), -(0.9 * p_fake.log() + 0.1 * (1 - p_fake).log()).mean(), real)
+
+
+def test_sliced_wasserstein_is_the_mean_over_the_lines():
+    first, second = (torch.randn(9, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    lines = [scipy.stats.wasserstein_distance(*(x.detach()[:, p].numpy() for x in (first, second))) for p in range(4)]
+    assert losses.sliced_wasserstein(first, second).item() == pytest.approx(np.mean(lines), rel=1e-12)
+    assert losses.sliced_wasserstein(first, first.flip(0)) == 0  # the order of the points does not matter
+    # Each point moves its own line: 1 / (N P) to the side on which it lies of its partner.
+    gradient, = torch.autograd.grad(losses.sliced_wasserstein(first, second), first)
+    torch.testing.assert_close(gradient.abs(), torch.full_like(gradient, 1 / 36))
+    moved = losses.sliced_wasserstein(first + 5, first)
+    assert moved.item() == pytest.approx(5, rel=1e-12)
+
+
+def test_frechet_is_heusels_formula():
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(40, 6)) @ generator.normal(size=(6, 6)) + 0.3
+    second = generator.normal(size=(50, 6)) @ generator.normal(size=(6, 6))
+    (m, c), (n, d) = ((x.mean(0), np.cov(x, rowvar=False)) for x in (first, second))
+    expected = ((m - n) ** 2).sum() + np.trace(c + d - 2 * scipy.linalg.sqrtm(c @ d).real)
+    for pair in ((first, second), (second, first)):
+        assert losses.frechet(*map(torch.from_numpy, pair)).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_frechet_of_little_data():
+    few = torch.randn(3, 8)  # a covariance without full rank, and in float32
+    assert losses.frechet(few, few).item() == pytest.approx(0, abs=1e-6)
+    assert losses.frechet(few, few).dtype == torch.float64
+    line = torch.tensor([[0.0], [2.0]])
+    assert losses.frechet(line, 3 * line + 1).item() == pytest.approx(9 + 2 * (3 - 1) ** 2)  # (m-m')^2 + (s-s')^2
+
+
+def test_class_score_is_the_exponential_of_the_mean_divergence_from_the_mean():
+    raw = logits(K)
+    p = torch.softmax(raw, 1)
+    divergence = sum((p[i] * (p[i] / p.mean(0)).log()).sum() for i in range(B)) / B
+    assert_same(losses.class_score(raw), divergence.exp(), raw)
+    sure = 1e3 * torch.eye(K, dtype=torch.float64)
+    assert losses.class_score(sure).item() == pytest.approx(K)
+    assert losses.class_score(sure[:1].expand(4, K)).item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("norm", [1, 2])

@@ -25,6 +25,9 @@ COUNTS += [("mlp-minibatch", "MNIST", (28, 28, 1), 1_538_770 + 125_000 + 1_600, 
            ("conv-minibatch", "SVHN", (32, 32, 3), 1_406_804 + 96_000 + 1_600, 4_933_382),
            ("conv-badgan", "CIFAR10", (32, 32, 3), 1_406_804, 4_933_382 + 8_576),
            ("conv-badgan", "SVHN", (32, 32, 3), 626_580, 4_933_382 + 8_576)]
+# Of the reference without labels: 9 more outputs of D's dense layer, and the affine norms of G, which there were dead.
+COUNTS += [("dcgan", "MNIST", (28, 28, 1), 259_521 + 9 * 2049, 65_248 + 2 * (100 + 25 + 6)),
+           ("dcgan", "SVHN", (32, 32, 3), 1_034_241 + 9 * 4097, 1_078_595 + 2 * (384 + 128 + 64))]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -164,6 +167,28 @@ def test_ssgan_of_any_square_size(norm_type, deconv_type, shape):
     assert nets["D"](images).classes.isfinite().all()
 
 
+@pytest.mark.parametrize("size", range(16, 65, 4))
+def test_dcgan_of_every_size(size):
+    nets = MODELS["dcgan"](Spec("a", (size, size, 1), 0), n_z=7)
+    convs = [m for m in nets["G"].modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert [m.stride[0] for m in convs] == [1, 2, 2, 2]
+    if size in (28, 32):
+        assert [m.kernel_size[0] for m in convs] == [2, {28: 3, 32: 4}[size], 4, 6]
+    images = nets["G"](nets["G"].prior(2, "cpu"))
+    assert images.shape == (2, 1, size, size)
+    assert nets["D"](images).real.shape == (2,)
+
+
+@every_model
+def test_without_classes_there_is_one_logit_of_real(name):
+    for head in ("implicit", "explicit"):
+        nets = pair(name, head, classes=0)
+        said = nets["D"](nets["G"](nets["G"].prior(3, "cpu")))
+        assert said.classes.shape == (3, 0)
+        assert said.real.shape == (3,)
+        assert len(said.real.unique()) == 3
+
+
 def test_ssgan_takes_256_pixels():
     nets = MODELS["ssgan"](Spec("a", (256, 256, 3), 2), "explicit")
     assert nets["D"](nets["G"](nets["G"].prior(2, "cpu"))).classes.shape == (2, 2)
@@ -173,7 +198,9 @@ def test_ssgan_takes_256_pixels():
                                              ("conv-minibatch", (28, 28, 1)), ("conv-badgan", (8, 8, 1)),
                                              ("conv-wide", (28, 28, 1)), ("conv-large", (28, 28, 1)),
                                              ("blog", (20, 20, 3)), ("ssgan", (32, 24, 3)),
-                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3))])
+                                             ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3)),
+                                             ("dcgan", (32, 28, 1)), ("dcgan", (12, 12, 1)), ("dcgan", (30, 30, 1)),
+                                             ("dcgan", (68, 68, 3))])
 def test_a_size_that_does_not_fit_is_refused(name, shape):
     with pytest.raises(UserError, match=f"--model {name} takes"):
         MODELS[name](Spec("a", shape, 10))

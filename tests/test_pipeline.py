@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.augment import augment
 from datasets.pipeline import LABELLED, Pipeline
 from datasets.splits import Split
 from datasets.storage import Storage
@@ -50,6 +51,20 @@ def test_validation_rows_and_hidden_labels_are_never_drawn():
     assert ours.labels.tolist() == [0, 1, 2, 3] + [-1] * 16
     drawn = {tuple(image.flatten().tolist()) for i in range(40) for image in ours.fetch(0, i)[2]}
     assert len(drawn) == 19
+
+
+@pytest.mark.parametrize("place", ["device", "host", "disk"])
+def test_without_labelled_rows_there_are_unlabelled_images_alone(place, tmp_path):
+    (tmp_path / "images").write_bytes(IMAGES.tobytes())
+    images = np.memmap(tmp_path / "images", np.uint8, "r", 0, IMAGES.shape) if place == "disk" else IMAGES
+    split = Split(np.empty(0, np.int64), np.empty(0, np.int64), np.arange(20))
+    ours = Pipeline(images, np.full(20, -1), split, Pixels(0, 1), 4, 7, torch.device("cpu"), place,
+                    lambda x: augment(x, flip=True, shift=1))
+    for position in range(12):
+        batch = ours.batch(*ours.fetch(0, position), torch.zeros(()), None)
+        assert (batch.x_lab.shape, batch.y_lab.shape) == ((0, 3, 5, 4), (0,))
+        assert batch.x_unl.shape == (4, 3, 5, 4)
+        assert batch.y_unl.tolist() == [-1] * 4
 
 
 def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):

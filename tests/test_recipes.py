@@ -28,6 +28,8 @@ CHEAP = ("mlp", "mlp-minibatch", "blog")  # steps of milliseconds
 SLOWLY = ("mean-teacher",)  # learn
 every_recipe = pytest.mark.parametrize("recipe", recipes.RECIPES)
 every_case = pytest.mark.parametrize(("recipe", "model"), CASES)
+every_classifier = pytest.mark.parametrize(("recipe", "model"), [
+    case for case in CASES if recipes.find(case[0]).classifies])
 
 
 def steps(run, count):
@@ -151,10 +153,11 @@ def test_resume_is_bitwise_the_uninterrupted_run(recipe, model, build, tmp_path)
 @pytest.mark.parametrize("how", ["permuted", "removed"])
 def test_hidden_labels_cannot_matter(recipe, model, how, build, settings, tmp_path):
     plain = build(recipe, TOY[model], model=model)
-    data, chosen = plain.data, plain.pipeline.split.labelled
+    data, chosen = datasets.load(TOY[model], plain.cfg.data_dir), plain.pipeline.split.labelled
     order = np.random.RandomState(plain.cfg.label_seed).permutation(80)
     # The choice walks along this order; labels behind the last chosen row cannot move it, and removed ones neither.
-    hidden = order[np.isin(order, chosen).nonzero()[0].max() + 1:] if how == "permuted" else np.setdiff1d(order, chosen)
+    last = np.isin(order, chosen).nonzero()[0].max(initial=-1)
+    hidden = order[last + 1:] if how == "permuted" else np.setdiff1d(order, chosen)
     labels = data.arrays.train_label.copy()
     labels[hidden] = np.roll(labels[hidden], 1) if how == "permuted" else -1
     assert (labels != data.arrays.train_label).sum() > 20
@@ -168,7 +171,7 @@ def test_hidden_labels_cannot_matter(recipe, model, how, build, settings, tmp_pa
     assert_bitwise(weights(plain), weights(blind))
 
 
-@every_case
+@every_classifier
 def test_training_lowers_the_class_loss(recipe, model, build):
     # The toy classes are noise, of which nothing is left to learn where images are moved.
     rate, count = 3e-4 if model == "conv-wide" else 1e-3, 40 if recipe in SLOWLY or model in CHEAP else 20
@@ -192,8 +195,25 @@ def test_a_weight_of_zero_takes_a_term_away(recipe, build):
 
 @every_recipe
 def test_an_unknown_term_is_named(recipe, settings):
-    with pytest.raises(UserError, match=r"--weight D/reel=1.*D/supervised"):
-        term_weights(settings(recipe, weight=("D/reel=1",)), recipes.find(recipe))
+    found = recipes.find(recipe)
+    with pytest.raises(UserError, match=f"--weight D/reel=1.*D/{found.players(settings(recipe))[0].terms[0]}"):
+        term_weights(settings(recipe, weight=("D/reel=1",)), found)
+
+
+@every_recipe
+def test_data_without_labels_are_for_recipes_that_need_none(recipe, settings, build, data_dir, tmp_path):
+    data = datasets.load("Grey8", data_dir)
+    h5.write(tmp_path / "bare" / "data.h5", data.without_labels().arrays, "bare", (), data.source)
+    if recipes.find(recipe).classifies:
+        with pytest.raises(UserError, match=f"--dataset bare: .*--recipe {recipe} needs some; use --recipe dcgan"):
+            engine_run.build(settings(recipe, dataset="bare", data_dir=tmp_path, labels=0))
+        return
+    run, labelled = build(recipe, "bare", data_dir=tmp_path), build(recipe, "Grey8")
+    assert run.data.spec.classes == labelled.data.spec.classes == 0
+    assert run.state.nets["D"](batch_of(run, 0).x_unl).classes.shape == (8, 0)
+    for r in (run, labelled):
+        steps(r, 3)
+    assert_bitwise(weights(run), weights(labelled))
 
 
 @every_recipe
@@ -205,7 +225,7 @@ def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     assert cfg.dataset == dataset
     assert cfg.labels % spec.classes == 0
     resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
-    assert resolved.steps == round(cfg.epochs * (50_000 // cfg.batch_size))
+    assert resolved.steps == cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size))
 
 
 def test_improved_gan_has_the_published_conv_settings(data_dir):
@@ -249,6 +269,49 @@ def test_bad_gan_has_the_nets_and_terms_that_its_weights_ask_for(build):
 def test_a_model_without_an_encoder_is_refused(model, build):
     with pytest.raises(UserError, match=f"--model {model}: has no net E"):
         build("bad-gan", "Colour16", model=model, variational=0.01)
+
+
+@pytest.mark.parametrize(("shape", "model"), [((28, 28, 1), "dcgan"), ((32, 32, 3), "dcgan"), ((64, 64, 3), "dcgan"),
+                                              ((96, 96, 3), "ssgan"), ((30, 30, 1), "ssgan"), ((32, 24, 3), "mlp"),
+                                              ((8, 8, 1), "mlp")])
+def test_dcgan_has_the_settings_of_its_code(shape, model):
+    cfg = recipes.defaults(recipes.find("dcgan"), Spec("any", shape, 10))
+    assert (cfg.model, cfg.labels, cfg.batch_size, cfg.average) == (model, 0, 64, 0)
+    assert (cfg.learning_rate_d, cfg.learning_rate_g, cfg.clip, cfg.confidence, cfg.n_z) == (1e-3, 1e-3, 20, 0.9, 100)
+    if model != "mlp":
+        assert cfg.update_rate == 5
+        assert abs(cfg.steps * (1 + cfg.update_rate) - 100_000) < 6
+
+
+def test_dcgan_tells_real_from_fake_as_its_code_does(build):
+    run = build("dcgan", "Colour16")
+    D, G = (run.state.nets[name].double().eval() for name in "DG")
+    batch = batch_of(run, 0)
+    batch = batch._replace(x_unl=batch.x_unl.double(), z=batch.z.double())
+    fake, real = -D(G(batch.z)).real, -D(batch.x_unl).real  # there the logits of "fake"
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    d, g = (player.loss(run.state.nets, batch) for player in run.players)
+    torch.testing.assert_close(d["real"], entropy(real, torch.zeros_like(real)), rtol=1e-9, atol=0)
+    torch.testing.assert_close(d["fake"], entropy(fake, torch.full_like(fake, 0.9)), rtol=1e-9, atol=0)
+    torch.testing.assert_close(g["adversarial"], entropy(fake, torch.zeros_like(fake)), rtol=1e-9, atol=0)
+
+
+def test_the_generator_of_dcgan_keeps_running_averages_and_draws_with_them(build):
+    run = build("dcgan", "Colour16")
+    G = run.state.nets["G"]
+    norms = [m for m in G.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == 3
+    steps(run, 2)
+    assert all(int(norm.num_batches_tracked) == 2 * run.cfg.update_rate for norm in norms)  # G's own updates alone
+    z = G.eval().prior(8, "cpu")
+    with torch.no_grad():
+        torch.testing.assert_close(G(z[:1]), G(z)[:1])
+        before = G(z)
+        norms[0].running_mean.add_(1)
+        assert not torch.allclose(G(z), before)
+        norms[1].weight.mul_(0)
+        norms[1].bias.mul_(0)
+        assert torch.equal(G(z)[0], G(z)[1])  # all goes through the norm
 
 
 def test_minibatch_gan_moves_the_generator_three_times(build):

@@ -49,6 +49,20 @@ def test_the_plane_has_the_colours_of_the_classes():
     assert (at(picture, 60, 60) == scene.GREY).all()
 
 
+def test_without_classes_the_plane_has_one_colour():
+    class Upper(Halves):
+        def forward(self, x):
+            return super().forward(x)._replace(classes=x.new_zeros(len(x), 0))
+
+    picture = draw(point(), (), point((150, 90)), Upper())
+    for y, strength in ((235, 0.5), (20, 0.2)):
+        for x in (20, 235):
+            np.testing.assert_allclose(at(picture, x, y), 255 + strength * (scene.COLOURS[0] - 255), atol=1)
+    legend = draw(generated=point((150, 90)))[512:] != picture[512:]
+    assert legend[:, :100].any()  # it does not tell of labelled points
+    assert not legend[:, 125:].any()
+
+
 def test_generated_points_are_crosses_and_the_line_is_where_real_is_one_half():
     without, picture = draw(), draw(generated=point((150, 90)))
     assert at(without, 20, 20).sum() < at(picture, 20, 20).sum()  # paler where it is less

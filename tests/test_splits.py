@@ -49,6 +49,14 @@ def test_unlabelled_rows_stay_in_the_pool_only():
     assert set(np.flatnonzero(labels < 0)) <= set(split.pool)
 
 
+def test_without_classes_every_row_is_in_the_pool():
+    split = splits.choose(np.full(9, -1), 0, 0, 1, 0)
+    assert [rows.tolist() for rows in split] == [[], [], list(range(9))]
+    assert {rows.dtype.name for rows in split} == {"int64"}
+    with pytest.raises(UserError, match="--validation 2: 0 labelled"):
+        splits.choose(np.full(9, -1), 0, 0, 1, 2)
+
+
 @pytest.mark.parametrize(("count", "validation", "message"), [
     (0, 0, "multiple of the 10 classes"), (7, 0, "multiple"), (55, 0, "multiple"), (-10, 0, "multiple"),
     (2000, 0, "needs 200 images of each class"), (50, 951, "950 labelled"), (50, -1, "--validation -1")])

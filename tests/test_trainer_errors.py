@@ -15,6 +15,7 @@ BAD = {
     "unknown model": (["--model", "mpl"], "did you mean mlp"),
     "unknown flag": (["--lables", "8"], "Did you mean --labels"),
     "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
+    "labels where none are used": (["--recipe", "dcgan"], "--labels 8: must be from 0 to 0"),
     "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
     "seeds that do not pair": (["--seed", "1", "2", "--label_seed", "1", "2", "3"], "--seed 1 2: 2 values beside 3"),
     "one of the seeds": (["--seed", "1", "x"], "--seed: not a whole number: 'x'"),
