@@ -52,6 +52,7 @@ class Restored(NamedTuple):
     nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
     averaged: nn.Module  # the discriminator with averaged weights
     device: torch.device
+    judges: bool  # whether D was trained to tell real images from generated ones
 
 
 def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str = "") -> Restored:
@@ -74,7 +75,8 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     for net in (*nets.values(), averaged):
         if bad := [name for name, values in net.state_dict().items() if not values.isfinite().all()]:
             raise UserError(f"{path}: its weights are not finite ({bad[0]}); take another checkpoint of the run")
-    return Restored(cfg, data, nets, averaged, where)
+    judges = any("fake" in player.terms for player in recipe.players(cfg))
+    return Restored(cfg, data, nets, averaged, where, judges)
 
 
 def _device(asked: str, trained_on: str) -> torch.device:

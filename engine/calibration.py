@@ -1,0 +1,51 @@
+"""How the numbers of a classifier are to be read; found from training images alone."""
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datasets import splits
+from engine import evaluate
+
+UNLIKE = 0.01  # share of the training images that count as unlike the others
+LOOKED_AT = 10_000  # training images at most, for that share
+LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+
+
+class Calibration(NamedTuple):
+    """A temperature and a threshold."""
+
+    temperature: float
+    fitted_on: str
+    least_real: float | None  # p(real) under which a picture is unlike the training images; None if D judges no such
+
+
+def of(run: evaluate.Restored, labelled: np.ndarray) -> Calibration:
+    """From the validation rows of the run, or else its labelled rows."""
+    images, labels, cfg = run.data.arrays.train_image, run.data.arrays.train_label, run.cfg
+    held = splits.choose(labels, run.data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation, labelled).validation
+    rows, name = (held, "validation") if len(held) else (labelled, "labelled")
+    classes = evaluate.predict(run.averaged, images[rows], run.device).classes
+    # Labelled images were learnt by heart: on them every temperature below 1 looks better than 1.
+    fitted = temperature(classes, torch.from_numpy(labels[rows]), LOWEST if len(held) else 1.0)
+    least = None
+    if run.judges:
+        some = np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round().astype(int)
+        real = evaluate.predict(run.averaged, images[some], run.device).real.sigmoid()
+        least = real.double().quantile(UNLIKE).item()
+    return Calibration(fitted, f"{len(rows)} {name} training images", least)
+
+
+def temperature(classes: Tensor, labels: Tensor, lowest: float) -> float:
+    """The T from `lowest` to HIGHEST for which softmax(classes / T) has the least negative log-likelihood of the labels
+    (Guo et al. 2017, section 4.2)."""
+    from scipy.optimize import minimize_scalar
+
+    def nll(log_t: float) -> float:
+        return functional.cross_entropy(classes.double() / np.exp(log_t), labels).item()
+
+    ends = np.log(lowest), np.log(HIGHEST)
+    found = minimize_scalar(nll, bounds=ends, method="bounded").x
+    return float(np.exp(min((found, *ends), key=nll)))
