@@ -141,13 +141,18 @@ class GanConfig(Config):
 ACTIONS = ("checkpoint", "dry_run")  # asked of one command, not a property of the run
 
 
-def check(cfg: Config) -> None:
-    """UserError for the first setting that is out of its bounds; NaN is in none."""
-    for name, hint in get_type_hints(type(cfg), include_extras=True).items():
+def check_bounds(settings: object) -> None:
+    """UserError for the first setting of a record that is out of its bounds; NaN is in none."""
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
         for bounds in getattr(hint, "__metadata__", ()):
-            value = getattr(cfg, name)
+            value = getattr(settings, name)
             if isinstance(bounds, Within) and not bounds.low <= value <= bounds.high:
                 raise UserError(f"--{name} {value}: must be from {bounds.low:.10g} to {bounds.high:.10g}")
+
+
+def check(cfg: Config) -> None:
+    """UserError for the first setting of a run that cannot be used."""
+    check_bounds(cfg)
     if not re.fullmatch(r"[\w-][\w.-]{0,79}", cfg.prefix):
         raise UserError(f"--prefix {cfg.prefix!r}: use at most 80 letters, digits, '_', '-' and '.', the first no '.'")
 

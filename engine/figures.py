@@ -28,11 +28,16 @@ Curve = tuple[Sequence[float], Sequence[float]]  # x and y
 
 def grid(images: Tensor, columns: int = 10) -> np.ndarray:
     """uint8 images [N, C, H, W] as one picture [height, width, C'], small ones enlarged by whole factors."""
-    if images.shape[1] == 2:
-        images = torch.cat([images, torch.zeros_like(images[:, :1])], 1)
-    images, factor = images[:, :3], max(1, 32 // images.shape[-1])
+    images, factor = _grey_or_colour(images), max(1, 32 // images.shape[-1])
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     return make_grid(images, nrow=columns, padding=2, pad_value=127).permute(1, 2, 0).cpu().numpy()
+
+
+def _grey_or_colour(images: Tensor) -> Tensor:
+    """Of images [N, C, H, W] what can be seen: one channel or three, of two with a blue of 0."""
+    if images.shape[1] == 2:
+        images = torch.cat([images, torch.zeros_like(images[:, :1])], 1)
+    return images[:, :3]
 
 
 def progress(nets: Mapping[str, nn.Module], averaged: nn.Module, data: Data, labelled: np.ndarray, seed: int,
@@ -186,6 +191,7 @@ def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: 
         for axes in figure.subplots(rows, 10, squeeze=False).flat:
             axes.axis("off")
         for axes, i in zip(figure.axes, shown, strict=False):
-            axes.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=255)
+            seen = _grey_or_colour(torch.from_numpy(images[i:i + 1]).permute(0, 3, 1, 2))[0]
+            axes.imshow(seen.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255)
             true, taken = (class_names[k][:14] for k in (labels[i], predicted[i]))
             axes.set_title(f"{true}\n→ {taken}\n{confidence[i]:.1%}", fontsize=7)
