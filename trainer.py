@@ -38,7 +38,8 @@ def settings(argv: list[str]) -> Config:
     first = peek(argv)
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    return over(default, recipe, argv)
+    labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels)
+    return over(dataclasses.replace(default, labels=labels), recipe, argv)
 
 
 def over(default: Config, recipe: recipes.Recipe, argv: list[str]) -> Config:

@@ -9,12 +9,14 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from config import Spec, UserError, nearest
 from datasets import cifar10, circles, digits, fashion, h5, mnist, svhn
 from datasets.h5 import Arrays, Data
 from datasets.source import File, Source
 
-__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "load", "path", "spec"]
+__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "labels_at_hand", "load", "path", "spec"]
 
 DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, circles, mnist, fashion, svhn, cifar10)}
 
@@ -50,6 +52,17 @@ def spec(name: str, data_dir: Path) -> Spec:
     """Name, shape and number of classes; a set of the registry need not be downloaded for that."""
     known = _resolve(name, data_dir)
     return _named(h5.read_spec(known), known) if isinstance(known, Path) else known.spec
+
+
+def labels_at_hand(name: str, data_dir: Path, usual: int) -> int:
+    """A number of labelled images to begin with, the same of each class: the usual one; of a set of the user's own not
+    more than it has, and all that it has if there are unlabelled images beside them."""
+    known = _resolve(name, data_dir)
+    if not isinstance(known, Path):
+        return usual
+    labels, classes = h5.read_labels(known)
+    each = int(np.bincount(labels[labels >= 0], minlength=classes).min(initial=len(labels)))
+    return (classes * (each if (labels < 0).any() else min(usual // max(1, classes), each))) or usual
 
 
 def _named(spec: Spec, file: Path) -> Spec:

@@ -6,8 +6,10 @@ Attributes: format (a number); name, class_names (JSON), source and digest (text
 """
 import contextlib
 import hashlib
+import io
 import json
 import math
+import mmap
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,7 @@ from config import Spec, UserError
 FORMAT = 1
 PARTS = ("train/image", "train/label", "test/image", "test/label")
 NAME = r"\w[\w.-]*"  # of a data set: it becomes part of folder names
+BLOCK = 4 << 20  # bytes of an array that are hashed or written at a time
 LONGEST = 60_000  # bytes of a text; HDF5 holds an attribute in at most 64 KiB
 REMEDY = "delete it, then make it again with download.py (data of your own: datasets.h5.write)"
 
@@ -56,15 +59,27 @@ def digest(arrays: Arrays) -> str:
     sha = hashlib.sha256()
     for part, array in zip(PARTS, arrays, strict=True):
         sha.update(f"{part} {array.dtype.name} {tuple(array.shape)}".encode())
-        sha.update(np.ascontiguousarray(array))
+        for block in _blocks(array):
+            sha.update(block)
     return sha.hexdigest()
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of an array, some megabytes at a time. What was read of a mapped file is given back, so that a set of
+    any size passes through little memory."""
+    rows = max(1, BLOCK // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        yield np.ascontiguousarray(array[start:start + rows])
+        if isinstance(array, np.memmap) and array.mode == "r" and hasattr(mmap.mmap, "madvise"):
+            array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
     """Checked arrays with their description; UserError says what is wrong with them."""
     if not isinstance(arrays, Sequence) or len(arrays) != len(PARTS):
         raise UserError(f"{type(arrays).__name__} in place of h5.Arrays({', '.join(Arrays._fields)})")
-    arrays, class_names = Arrays(*map(np.asarray, arrays)), tuple(class_names)
+    arrays = Arrays(*(array if isinstance(array, np.memmap) else np.asarray(array) for array in arrays))
+    class_names = tuple(class_names)
     spec = _spec(arrays, name, class_names)
     _check_labels(arrays, spec.classes)
     if len(source.encode()) > LONGEST:
@@ -73,19 +88,23 @@ def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> 
 
 
 def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
-    """Write `path` in one stroke and return its content; UserError if the arrays or the disk do not allow it."""
+    """Write `path` in one stroke and return its content; UserError if the arrays or the disk do not allow it. Arrays
+    may be a numpy.memmap of mode "r": they are never in memory as a whole."""
     path = Path(path)
     try:
         data = pack(arrays, name, class_names, source)
     except UserError as error:
         raise UserError(f"{path}: not written: {error}") from None
-    image = _image(data)
+    frame = _frame(data)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                file.write(image)
+                for offset, content in frame:
+                    file.seek(offset)
+                    for block in [content] if isinstance(content, bytes) else _blocks(content):
+                        file.write(block)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -123,14 +142,47 @@ def read_spec(path: Path) -> Spec:
         return _header(file)[0]
 
 
-def _image(data: Data) -> bytes:
-    """The bytes of the file. HDF5 crashes the process if a disk fills up under it, so it writes to memory."""
-    with h5py.File("data.h5", "w", driver="core", backing_store=False) as file:
-        for part, array in zip(PARTS, data.arrays, strict=True):
-            file.create_dataset(part, data=array)
+def read_labels(path: Path) -> tuple[np.ndarray, int]:
+    """The labels of the training images and the number of classes."""
+    with _opened(path) as file:
+        classes = _header(file)[0].classes
+        return file["train/label"][()], classes
+
+
+class _Writes(io.RawIOBase):
+    """A file of which only what was written is kept, with its place; the holes between take no memory."""
+
+    def __init__(self):
+        self.kept: list[tuple[int, bytes]] = []
+        self.at = self.size = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + (0, self.at, self.size)[whence]
+        return self.at
+
+    def write(self, content: bytes) -> int:
+        self.kept.append((self.at, bytes(content)))
+        self.at += len(content)
+        self.size = max(self.size, self.at)
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        self.size = size
+        return size
+
+
+def _frame(data: Data) -> list[tuple[int, bytes | np.ndarray]]:
+    """The contents of the file with their offsets, in the order to write them. HDF5 crashes the process if a disk fills
+    up under it, so it lays out a file that is nowhere, with holes for the arrays; their bytes are ours to write."""
+    holes = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    holes.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    holes.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    writes = _Writes()
+    with h5py.File(writes, "w") as file:
+        places = [file.create_dataset(part, array.shape, array.dtype, dcpl=holes.copy()).id.get_offset()
+                  for part, array in zip(PARTS, data.arrays, strict=True)]
         describe(file, data.spec.name, data.class_names, data.source, data.digest)
-        file.flush()
-        return file.id.get_file_image()
+    return [*writes.kept, *zip(places, data.arrays, strict=True)]
 
 
 def describe(file: h5py.File, name: str, class_names: Sequence[str], source: str, digest: str) -> None:

@@ -39,7 +39,7 @@ def enlarged(width: int) -> int:
 
 
 def visible(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] with the 1 or 3 channels that a picture can have."""
+    """Of images [N, C, H, W] what can be seen: one channel or three, of two with a blue of 0."""
     if images.shape[1] == 2:
         images = torch.cat([images, torch.zeros_like(images[:, :1])], 1)
     return images[:, :3]
@@ -220,5 +220,6 @@ def sheet(path: Path, images: Sequence[np.ndarray], captions: Sequence[str], tit
         for axes in figure.subplots(rows, 10, squeeze=False).flat:
             axes.axis("off")
         for axes, image, caption in zip(figure.axes, images, captions, strict=False):
-            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+            seen = visible(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
+            axes.imshow(seen.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255)
             axes.set_title(caption, fontsize=7)

@@ -322,3 +322,16 @@ def test_upstream_addresses_and_digests():
     assert names["MNIST"] == names["Fashion"]
     assert len(names["MNIST"]) == 4
     assert names["Digits"] == names["Circles"] == []
+
+
+@pytest.mark.parametrize(("labels", "usual", "expected"), [
+    ([0, 1] * 30, 20, 20), ([0, 1] * 3, 20, 6), ([0] * 30 + [1] * 4, 20, 8),
+    ([0, 1] * 15 + [-1] * 50, 20, 30), ([0] * 9 + [1] * 5 + [-1], 20, 10), ([0, 0, -1], 20, 20)])
+def test_labels_to_begin_with(tmp_path, labels, usual, expected):
+    """All labels where there are unlabelled images, else no more than there are; without a choice, what is usual."""
+    label = np.array(labels)
+    image = np.zeros((len(label), 4, 4, 1), np.uint8)
+    arrays = h5.Arrays(image, label, image[:2], np.array([0, 1]))
+    h5.write(datasets.path("own", tmp_path), arrays, "own", ("a", "b"), "")
+    assert datasets.labels_at_hand("own", tmp_path, usual) == expected
+    assert datasets.labels_at_hand("digits", tmp_path, 50) == 50

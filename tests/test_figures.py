@@ -149,3 +149,10 @@ def test_reliability_diagram(tmp_path, drawn):
     assert [bar.get_height() for bar in upper.patches] == [0.6, 1]
     assert [bar.get_height() for bar in lower.patches] == [0, 0.75, 0.25]
     assert "10.00%" in upper.get_title()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_mistakes_of_any_number_of_channels(tmp_path, channels):
+    images = np.random.RandomState(0).randint(0, 256, (3, 9, 7, channels)).astype(np.uint8)
+    figures.mistakes(tmp_path / "errors.png", images, np.zeros(3, int), np.array([[0.1, 0.9]] * 3), ("a", "b"), "title")
+    assert (tmp_path / "errors.png").stat().st_size > 1000

@@ -1,0 +1,188 @@
+"""A folder of the user's own pictures to data.h5, by as many processes as there are cores.
+
+Decoded rows go through a file without a name to the disk, so that a set of any size needs little memory and a process
+that ends in whatever way leaves nothing.
+"""
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tqdm import tqdm
+
+from config import Seed, UserError, Within
+from datasets import h5, photo
+from datasets.layout import Picture, Plan, Problem, arrange, shown
+
+TOGETHER = 16  # files that a process decodes before it answers
+LARGEST = 1024  # pixels along a side
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a folder of pictures is read."""
+
+    from_folder: str = ""
+    """Folder of your own pictures, to be made into the data set that --dataset names (layouts: see README.md)."""
+    size: str = "64"
+    """Height and width of the images in pixels, as 64 or 48x64 (height x width)."""
+    resize: photo.Resize = "crop"
+    """How a picture of other proportions comes to that size: cut at its longer sides, padded with black, stretched."""
+    grey: bool = False
+    """One channel of grey in place of three of colour."""
+    labels: str = ""
+    """Table (CSV) with the columns file and label; pictures that it does not label are unlabelled."""
+    test_share: Annotated[float, Within(0.001, 0.9)] = 0.2
+    """Share of each class that is held out as test images where there is no test folder."""
+    seed: Seed = 1
+    """Which pictures are held out, and the order of the rows."""
+    strict: bool = False
+    """Refuse the folder if any file in it cannot be used, in place of leaving that file out."""
+
+
+def make(target: Path, name: str, options: Options) -> h5.Data:
+    """Write data.h5 at `target` and return its content; files that are left out or doubtful are told on standard error.
+    UserError if the folder holds no data set, a file is refused, or the disk is full; nothing is left then."""
+    look, root = photo.Look(*sides(options.size), options.resize, options.grey), Path(options.from_folder)
+    problems: list[Problem] = []
+    plan = arrange(root, options.labels, options.test_share, options.seed, problems)
+    new = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent) as pixels:
+            kept = _decode(plan, root, look, pixels, problems)
+            _tell(root, problems, options.strict)
+            arrays = _arrays(kept, plan.class_names, look, pixels)
+            return h5.write(target, arrays, name, plan.class_names, _source(plan, look, options, len(problems)))
+    except OSError as error:
+        raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):  # not empty: the data set is there
+                folder.rmdir()
+
+
+def _tell(root: Path, problems: Sequence[Problem], strict: bool) -> None:
+    """One list of all that was found; UserError if there is anything and that is refused."""
+    if not problems:
+        return
+    print(f"{root}: {len(problems)} files are left out or doubtful:", file=sys.stderr)
+    for file, reason in sorted(problems):
+        print(f"  {shown(file)}: {reason}", file=sys.stderr)
+    if strict:
+        raise UserError(f"--strict: {len(problems)} files of {root} are unusable or doubtful (see the list); "
+                        "mend or remove them, or leave the flag out")
+
+
+def sides(size: str) -> tuple[int, int]:
+    """Height and width that --size names."""
+    numbers = [int(n) for n in size.lower().split("x")] if re.fullmatch(r"\d{1,9}(x\d{1,9})?", size.lower()) else []
+    if not numbers or not all(1 <= n <= LARGEST for n in numbers):
+        raise UserError(f"--size {size}: write 64, or 48x64 for height x width; at most {LARGEST} pixels")
+    return numbers[0], numbers[-1]
+
+
+def _decode(plan: Plan, root: Path, look: photo.Look, pixels, problems: list[Problem]) -> list[Picture]:
+    """Write the rows of the usable pictures to the open file and return whose they are. A training picture that is
+    also a test picture is left out."""
+    kept, seen = [], {}
+    found = decoded([str(root / picture.file) for picture in plan.pictures], look)
+    bar = tqdm(zip(plan.pictures, found, strict=True), total=len(plan.pictures), unit="picture", desc=root.name,
+               mininterval=0.5 if sys.stderr.isatty() else 10)
+    with contextlib.closing(found):
+        for picture, content in bar:
+            if isinstance(content, str):
+                problems.append(Problem(picture.file, content))
+                continue
+            first = seen.setdefault(hashlib.blake2b(content, digest_size=16).digest(), picture)
+            if first.test and not picture.test:
+                problems.append(Problem(picture.file, f"the same picture as the test picture {shown(first.file)}"
+                                        f"{_other_class(picture, first, plan.class_names)}"))
+                continue
+            if first.label != picture.label and min(first.label, picture.label) >= 0:
+                problems.append(Problem(picture.file, f"the same picture as {shown(first.file)}"
+                                        f"{_other_class(picture, first, plan.class_names)} (both are kept)"))
+            pixels.write(content)
+            kept.append(picture)
+    pixels.flush()
+    return kept
+
+
+def _other_class(picture: Picture, first: Picture, names: Sequence[str]) -> str:
+    same = picture.label in (-1, first.label)
+    return "" if same else f", but of class {names[picture.label]}, not {names[first.label]}"
+
+
+def decoded(paths: Sequence[str], look: photo.Look) -> Iterator[bytes | str]:
+    """What `photo.decode_all` says of each path, in order, from as many processes as there are cores."""
+    groups = iter([paths[start:start + TOGETHER] for start in range(0, len(paths), TOGETHER)])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+    with concurrent.futures.ProcessPoolExecutor(min(cores, -(-len(paths) // TOGETHER)),
+                                                multiprocessing.get_context("spawn"), _begin) as pool:
+        def ask() -> None:
+            if group := next(groups, None):
+                with _interrupts_held():
+                    waiting.append(pool.submit(photo.decode_all, group, look))
+
+        try:
+            for _ in range(2 * cores):  # a bounded number of decoded pictures waits in memory
+                ask()
+            while waiting:
+                yield from waiting.popleft().result()
+                ask()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise UserError("a process that decodes pictures was ended from outside, perhaps for want of memory; "
+                            "run the command again with more memory free") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that starts inside inherits this and never sees Ctrl-C, which is ours to deal with, a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin() -> None:
+    """A decoding process ends when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _arrays(kept: Sequence[Picture], names: Sequence[str], look: photo.Look, pixels) -> h5.Arrays:
+    """Views of the rows in the file: test pictures first, then the training ones."""
+    test = sum(picture.test for picture in kept)
+    labels = np.array([picture.label for picture in kept], np.int64)
+    missing = [name for k, name in enumerate(names) if k not in labels[test:]]
+    if missing or not test:
+        what = f"training picture of class {shown(missing[0])}" if missing else "test picture"
+        raise UserError(f"--from_folder: no {what} can be used")
+    rows = np.memmap(pixels, np.uint8, "r", shape=(len(kept), *look.shape))
+    return h5.Arrays(rows[test:], labels[test:], rows[:test], labels[:test])
+
+
+def _source(plan: Plan, look: photo.Look, options: Options, left_out: int) -> str:
+    test = (f"{options.test_share:.4g} of each class held out as test pictures, seed {options.seed}" if plan.held_out
+            else "test pictures from a folder of their own")
+    return (f"pictures of the folder {shown(Path(options.from_folder).resolve().name)}, {look.resize} to "
+            f"{look.height} x {look.width}; {test}; {left_out} files reported as unusable or doubtful")

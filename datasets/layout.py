@@ -1,0 +1,200 @@
+"""Which file of a folder of pictures belongs to what: training with its class, unlabelled, or test.
+
+Layouts, told by what is there: folders named like the classes; names that begin with the class and end in a number,
+`cat.0.jpg`; a table with the columns file and label. `labelled/` (or `train/`) and `test/` may part the pictures, each
+in any of these layouts, and `unlabelled/` may lie beside them or beside class folders. Hidden files are not looked at.
+"""
+import collections
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from config import UserError
+
+ROLES = {"labelled": "train", "labeled": "train", "train": "train", "unlabelled": "unlabelled",
+         "unlabeled": "unlabelled", "test": "test"}
+NUMBERED = re.compile(r"(.*?)[\s._-]*\(?\d+\)?")  # the stem of a name that carries its class
+
+
+class Picture(NamedTuple):
+    """A file of the folder and what is known of it."""
+
+    file: str  # below the folder, with "/"
+    label: int  # -1: unlabelled
+    test: bool
+
+
+class Problem(NamedTuple):
+    file: str
+    reason: str
+
+
+class Plan(NamedTuple):
+    """What is to be decoded, test pictures first."""
+
+    pictures: list[Picture]
+    class_names: tuple[str, ...]
+    held_out: bool  # whether test pictures were chosen here, because there is no test folder
+
+
+def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Problem]) -> Plan:
+    """Which picture is what; adds to `problems` the files that have no place. `labels` names a table, if there is one;
+    without a test folder, that share of each class is held out. UserError where that gives no data set."""
+    table = _table(root, labels) if labels else None
+    files = _files(root, problems)
+    if table:
+        itself = os.path.realpath(table.path)
+        files = [file for file in files if os.path.realpath(root / file) != itself]
+    parts = _parts(files, problems)
+    classes = {part: _classes(part, parts[part], table, problems) for part in ("train", "test")}
+    if table:
+        problems += [Problem(file, f"in {table.path.name}, but not among the pictures") for file in table.unused()]
+    names = tuple(sorted({name for name in classes["train"].values() if name}))
+    _check_names(root, names)
+    number = {name: k for k, name in enumerate(names)}
+    train = [Picture(file, number[name] if name else -1, False) for file, name in classes["train"].items()]
+    train += [Picture(file, -1, False) for file in parts["unlabelled"].values()]
+    test = []
+    for file, name in classes["test"].items():
+        if name in number:
+            test.append(Picture(file, number[name], True))
+        else:
+            problems.append(Problem(file, f"of class {name!r}, which has no training picture" if name else "no label"))
+    order = np.random.RandomState(seed).permutation(len(train))
+    train = [train[i] for i in order]
+    if parts["test"]:
+        return Plan(test + train, names, False)
+    test, train = _hold_out(train, names, share)
+    return Plan(test + train, names, True)
+
+
+def _files(root: Path, problems: list[Problem]) -> list[str]:
+    """Every file below the folder but hidden ones, in order. No link out of the folder is followed, nor one to a
+    folder."""
+    if not root.is_dir():
+        raise UserError(f"--from_folder {root}: not a folder; name one with pictures in it")
+    found, inside = [], os.path.realpath(root)
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(os.path.relpath(error.filename, root), error.strerror or "cannot be read"))
+
+    for folder, folders, files in os.walk(root, onerror=unreadable):
+        below = Path(os.path.relpath(folder, root))
+        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in linked)
+        for name in sorted((*files, *linked)):
+            file, path = (below / name).as_posix(), os.path.join(folder, name)
+            if name.startswith("."):
+                continue
+            if os.path.commonpath((inside, os.path.realpath(path))) != inside:
+                problems.append(Problem(file, "a link that leaves the folder"))
+            elif not os.path.isfile(path):  # opened, a pipe would wait for ever
+                problems.append(Problem(file, "a link to a folder" if name in linked else "not a regular file"))
+            else:
+                found.append(file)
+    return found
+
+
+def _parts(files: Sequence[str], problems: list[Problem]) -> dict[str, dict[str, str]]:
+    """The files of train, unlabelled and test by their path below the part's folder."""
+    parts: dict[str, dict[str, str]] = {"train": {}, "unlabelled": {}, "test": {}}
+    role = {file: ROLES.get(file.partition("/")[0].lower()) if "/" in file else None for file in files}
+    parted = "train" in role.values()
+    for file in files:
+        if role[file]:
+            parts[role[file]][file.partition("/")[2]] = file
+        elif parted:
+            problems.append(Problem(file, "beside the folders labelled, unlabelled and test"))
+        else:
+            parts["train"][file] = file
+    return parts
+
+
+class Table:
+    """The labels of a CSV file, by the path below the folder or below the part's."""
+
+    def __init__(self, path: Path, labels: dict[str, str]):
+        self.path, self.labels, self.used = path, labels, set()
+
+    def label(self, *paths: str) -> str | None:
+        for path in paths:
+            if path in self.labels:
+                self.used.add(path)
+                return self.labels[path]
+        return None
+
+    def unused(self) -> list[str]:
+        return [path for path in self.labels if path not in self.used]
+
+
+def _table(root: Path, name: str) -> Table:
+    path = next((path for path in (Path(name), root / name) if path.is_file()), None)
+    if path is None:
+        raise UserError(f"--labels {name}: no such file, neither here nor in {root}")
+    labels: dict[str, str] = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not {"file", "label"} <= set(rows.fieldnames or ()):
+                raise UserError(f"--labels {path}: its first line must name the columns file and label; "
+                                f"it is {','.join(rows.fieldnames or ())[:80]!r}")
+            for row in rows:
+                key, label = (row["file"] or "").strip().removeprefix("./"), (row["label"] or "").strip()
+                if labels.setdefault(key, label) != label:
+                    raise UserError(f"--labels {path}, line {rows.line_num}: {shown(key)} has another label in an "
+                                    "earlier line; leave one of them")
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"--labels {path}: not a table in UTF-8 ({error})") from None
+    return Table(path, labels)
+
+
+def _classes(part: str, files: dict[str, str], table: Table | None, problems: list[Problem]) -> dict[str, str | None]:
+    """The class of each file of a part, None where it is not labelled."""
+    if table:
+        return {file: table.label(file, below) or None for below, file in files.items()}
+    in_folders, found = any("/" in below for below in files), {}
+    for below, file in files.items():
+        first, _, rest = below.partition("/")
+        numbered = NUMBERED.fullmatch(Path(below).stem)
+        if in_folders and rest:
+            found[file] = first
+        elif not in_folders and numbered and numbered[1]:
+            found[file] = numbered[1]
+        else:
+            problems.append(Problem(file, "beside the folders of the classes" if in_folders else
+                                    "a name without a class (as in cat.0.jpg)"))
+    return found
+
+
+def _check_names(root: Path, names: Sequence[str]) -> None:
+    if len(names) < 2:
+        raise UserError(f"--from_folder {root}: {f'one class ({shown(names[0])})' if names else 'no class'} was found, "
+                        "but a classifier needs two.\nPut the pictures of each class into a folder named like it, "
+                        "or name a table with --labels")
+    if odd := [name for name in names if not name.isprintable()]:
+        raise UserError(f"--from_folder {root}: the class name {shown(odd[0])} cannot be printed; give it another")
+
+
+def _hold_out(train: list[Picture], names: Sequence[str], share: float) -> tuple[list[Picture], list[Picture]]:
+    """The first pictures of each class become test pictures."""
+    count = collections.Counter(picture.label for picture in train)
+    if alone := [name for k, name in enumerate(names) if count[k] < 2]:
+        raise UserError(f"--test_share: class {alone[0]} has one picture, of which none can be held out; add more, "
+                        "or a folder test")
+    wanted = {k: min(max(1, round(share * count[k])), count[k] - 1) for k in range(len(names))}
+    test, rest = [], []
+    for picture in train:
+        held = wanted.get(picture.label, 0) > 0
+        wanted[picture.label] = wanted.get(picture.label, 0) - held
+        (test if held else rest).append(picture._replace(test=held))
+    return test, rest
+
+
+def shown(name: str) -> str:
+    """A name from outside that does no harm to a terminal or to UTF-8."""
+    return name if name.isprintable() else ascii(name)[1:-1]
