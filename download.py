@@ -3,20 +3,35 @@
     python download.py --dataset MNIST SVHN CIFAR10
     python download.py --all --mirror /path/or/url --trust_mirror
     python download.py --from_folder PICTURES --dataset PETS --size 64      # your own pictures
+    python download.py --from_file data.npz --dataset MINE                  # or an HDF5 file of SSGAN-Tensorflow
+    python download.py --from_torchvision EMNIST --dataset LETTERS          # any data set that torchvision reads
+    python download.py --dataset PETS --suggest 20                          # which images to label first
+    python download.py --dataset PETS --labels suggest.csv                  # their labels, filled in
 """
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from config import UserError, flags, guarded, nearest, parse, within
+from config import UserError, Within, flags, guarded, nearest, parse, within
 from datasets import DATASETS, fetch, folder, path
+from engine import own
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(folder.Options):
     dataset: tuple[str, ...] = ()
-    """Data sets to get: MNIST, Fashion, SVHN, CIFAR10 (any case). Digits and Circles are embedded: no download. With
-    --from_folder: the name of the new one."""
+    """Data sets to get: MNIST, Fashion, SVHN, CIFAR10 (any case). Digits and Circles are embedded: no download. Of your
+    own data: the name of the data set."""
+    from_file: str = ""
+    """File of arrays (.npz), or of images in the HDF5 layout of SSGAN-Tensorflow with its id.txt beside it."""
+    from_torchvision: tuple[str, ...] = ()
+    """Class of torchvision.datasets and its arguments as key=value; its images are prepared by --size, --resize and
+    --grey."""
+    transposed: bool = False
+    """Of --from_file: exchange rows and columns (SSGAN-Tensorflow stores CIFAR10 so)."""
+    suggest: Annotated[int | None, Within(1, 10_000)] = None
+    """Write a table and a picture of so many training images to label first."""
     all: bool = False
     """Get every data set."""
     data_dir: Path = Path("datasets")
@@ -29,16 +44,34 @@ class Settings(folder.Options):
     """Seconds without a byte after which a server is given up."""
 
 
+# What is asked for, and the flags that go with it beside --dataset and --data_dir.
+PICTURES = {"size", "resize", "grey", "test_share", "seed"}
+ACTIONS = {"from_folder": PICTURES | {"labels", "strict"}, "from_file": {"test_share", "seed", "transposed"},
+           "from_torchvision": PICTURES, "suggest": {"seed"}, "labels": set()}
+FETCH = {"all", "mirror", "trust_mirror", "timeout"}
+
+
+def action(argv: list[str]) -> str:
+    """One of ACTIONS, or "fetch"; UserError for two of them, or a flag of another."""
+    given = {name.removeprefix("no_") for name in flags(argv)} - {"dataset", "data_dir"}
+    asked = next((name for name in ACTIONS if name in given), "fetch")
+    if odd := sorted(given - {asked} - ACTIONS.get(asked, FETCH)):
+        owners = [f"--{name}" for name, own in ACTIONS.items() if odd[0] in own]
+        raise UserError(f"--{odd[0]}: " + (f"only used with {' or '.join(owners)}" if asked == "fetch" and owners else
+                                           f"not used with --{asked}") + "; leave it out")
+    return asked
+
+
 def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "download.py", __doc__)
-    own = {field.name for field in dataclasses.fields(folder.Options)}
-    given = {name.removeprefix("no_") for name in flags(argv)}
-    if settings.from_folder:
-        if odd := sorted(given - own - {"dataset", "data_dir"}):
-            raise UserError(f"--{odd[0]}: not used with --from_folder; leave it out")
-        return _make(settings)
-    if odd := sorted(given & own):
-        raise UserError(f"--{odd[0]}: only used with --from_folder; leave it out, or name a folder of pictures")
+    within(settings)
+    asked = action(argv)
+    if asked in ("suggest", "labels"):
+        own.label(settings, asked)
+        return 0
+    if asked != "fetch":
+        own.make(settings, asked)
+        return 0
     names = [nearest(name, DATASETS, "--dataset") for name in (DATASETS if settings.all else settings.dataset)]
     if not names:
         raise UserError("--dataset: no data set is named; name some of "
@@ -48,23 +81,6 @@ def main(argv: list[str]) -> int:
     if not settings.timeout > 0:
         raise UserError(f"--timeout: {settings.timeout} is not a number of seconds above 0")
     return max([_get(name, settings) for name in dict.fromkeys(names)])
-
-
-def _make(settings: Settings) -> int:
-    """The data set of the user's own pictures."""
-    within(settings)
-    if len(settings.dataset) != 1 or settings.dataset[0].lower() in {name.lower() for name in DATASETS}:
-        raise UserError("--dataset: name the new data set, by one name that is none of "
-                        f"{', '.join(DATASETS)}; found {' '.join(settings.dataset) or 'no name'}")
-    target = path(settings.dataset[0], settings.data_dir)
-    if target.exists():
-        raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
-    data = folder.make(target, settings.dataset[0], settings)
-    labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
-    print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
-          f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes; "
-          f"{data.source}", flush=True)
-    return 0
 
 
 def _get(name: str, settings: Settings) -> int:

@@ -194,13 +194,3 @@ def _gathered(path: Path, entries: Iterable[tuple[str, np.ndarray, np.ndarray | 
         labels.append(-1 if label is None else one_hot(label, repr(name), path))
     images = np.stack([image for _, image, _ in entries])
     return Found(Part(scale.bytes(_channels_last(images, path)), np.array(labels, np.int64)), None, length or 0)
-
-
-def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows, both in order: a share of each class, at least one image, by the seed. Images without a
-    label are training images, unless none has one."""
-    order = np.random.RandomState(seed).permutation(len(labels))
-    kinds = np.unique(labels[labels >= 0]) if (labels >= 0).any() else np.array([-1])
-    groups = [order[labels[order] == k] for k in kinds]
-    test = np.sort(np.concatenate([rows[:max(1, round(share * len(rows)))] for rows in groups]))
-    return np.setdiff1d(np.arange(len(labels)), test), test

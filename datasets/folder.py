@@ -36,8 +36,9 @@ class Options:
 
     from_folder: str = ""
     """Folder of your own pictures, to be made into the data set that --dataset names (layouts: see README.md)."""
-    size: str = "64"
-    """Height and width of the images in pixels, as 64 or 48x64 (height x width)."""
+    size: str = ""
+    """Height and width of the images in pixels, as 64 or 48x64 (height x width); if not given 64, or of a data set of
+    torchvision that of its first image."""
     resize: photo.Resize = "crop"
     """How a picture of other proportions comes to that size: cut at its longer sides, padded with black, stretched."""
     grey: bool = False
@@ -55,7 +56,7 @@ class Options:
 def make(target: Path, name: str, options: Options) -> h5.Data:
     """Write data.h5 at `target` and return its content; files that are left out or doubtful are told on standard error.
     UserError if the folder holds no data set, a file is refused, or the disk is full; nothing is left then."""
-    look, root = photo.Look(*sides(options.size), options.resize, options.grey), Path(options.from_folder)
+    look, root = photo.Look(*sides(options.size or "64"), options.resize, options.grey), Path(options.from_folder)
     problems: list[Problem] = []
     plan = arrange(root, options.labels, options.test_share, options.seed, problems)
     new = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
@@ -65,7 +66,8 @@ def make(target: Path, name: str, options: Options) -> h5.Data:
             kept = _decode(plan, root, look, pixels, problems)
             _tell(root, problems, options.strict)
             arrays = _arrays(kept, plan.class_names, look, pixels)
-            return h5.write(target, arrays, name, plan.class_names, _source(plan, look, options, len(problems)))
+            source = _source(plan, look, options, len(problems))
+            return h5.write(target, arrays, name, plan.class_names, source, look.resize)
     except OSError as error:
         raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
     finally:

@@ -2,7 +2,8 @@
 
 train/image, test/image: uint8 [N, H, W, C]; train/label, test/label: int64 [N], -1 = unlabelled (in test only where
 there are no classes, and so no labels at all).
-Attributes: format (a number); name, class_names (JSON), source and digest (texts).
+Attributes: format (a number); name, class_names (JSON), source and digest (texts); resize, where pictures were brought
+to one size: how (a text).
 """
 import contextlib
 import hashlib
@@ -46,6 +47,7 @@ class Data(NamedTuple):
     class_names: tuple[str, ...]
     source: str
     digest: str
+    resize: str = "stretch"  # how pictures come to this size: a photo.Resize
 
     def without_labels(self) -> "Data":
         """The same images with no classes, every label -1; the digest stays that of the file."""
@@ -74,7 +76,7 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
             array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
-def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
+def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str, resize: str = "stretch") -> Data:
     """Checked arrays with their description; UserError says what is wrong with them."""
     if not isinstance(arrays, Sequence) or len(arrays) != len(PARTS):
         raise UserError(f"{type(arrays).__name__} in place of h5.Arrays({', '.join(Arrays._fields)})")
@@ -84,15 +86,16 @@ def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> 
     _check_labels(arrays, spec.classes)
     if len(source.encode()) > LONGEST:
         raise UserError(f"the source has {len(source.encode())} bytes, but {LONGEST} at most are stored")
-    return Data(spec, arrays, class_names, source, digest(arrays))
+    return Data(spec, arrays, class_names, source, digest(arrays), resize)
 
 
-def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str) -> Data:
+def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str,
+          resize: str = "stretch") -> Data:
     """Write `path` in one stroke and return its content; UserError if the arrays or the disk do not allow it. Arrays
     may be a numpy.memmap of mode "r": they are never in memory as a whole."""
     path = Path(path)
     try:
-        data = pack(arrays, name, class_names, source)
+        data = pack(arrays, name, class_names, source, resize)
     except UserError as error:
         raise UserError(f"{path}: not written: {error}") from None
     frame = _frame(data)
@@ -124,10 +127,11 @@ def read(path: Path, budget: float = math.inf) -> Data:
         first = _mapped(path, file["train/image"]) if mapped else file["train/image"][()]
         arrays = Arrays(first, *(file[part][()] for part in PARTS[1:]))
         source, stored = _text(file, "source"), _text(file, "digest")
+        resize = _text(file, "resize") if "resize" in file.attrs else "stretch"
         _check_labels(arrays, spec.classes)
         if not mapped and digest(arrays) != stored:
             raise UserError("damaged: the digest of its arrays is not the one that was stored with them")
-    return Data(spec, arrays, class_names, source, stored)
+    return Data(spec, arrays, class_names, source, stored, resize)
 
 
 def _mapped(path: Path, images: h5py.Dataset) -> np.memmap:
@@ -182,6 +186,7 @@ def _frame(data: Data) -> list[tuple[int, bytes | np.ndarray]]:
         places = [file.create_dataset(part, array.shape, array.dtype, dcpl=holes.copy()).id.get_offset()
                   for part, array in zip(PARTS, data.arrays, strict=True)]
         describe(file, data.spec.name, data.class_names, data.source, data.digest)
+        file.attrs["resize"] = np.bytes_(data.resize.encode())
     return [*writes.kept, *zip(places, data.arrays, strict=True)]
 
 

@@ -68,5 +68,6 @@ def take_in(target: Path, table: Path) -> tuple[h5.Data, int]:
         labels[row] = names.index(name)
     if not new:
         return data, 0
-    return h5.write(target, data.arrays._replace(train_label=labels), data.spec.name, names, data.source), int(new)
+    arrays = data.arrays._replace(train_label=labels)
+    return h5.write(target, arrays, data.spec.name, names, data.source, data.resize), int(new)
 

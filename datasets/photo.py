@@ -48,7 +48,7 @@ def decode(path: str, look: Look) -> np.ndarray:
                 raise Unusable(_too_large(image.width, image.height))
             # A JPEG can be decoded at an eighth of its size; twice the wanted one is kept for the filter below.
             image.draft(None, (2 * max(look.shape), 2 * max(look.shape)))
-            picture = _resized(_plain(ImageOps.exif_transpose(image), look.grey), look)
+            return prepared(image, look)
     except Unusable:
         raise
     except Image.DecompressionBombError:
@@ -58,7 +58,11 @@ def decode(path: str, look: Look) -> np.ndarray:
     except Exception as error:  # on damaged bytes Pillow raises nearly every kind
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120] or type(error).__name__
         raise Unusable(f"cannot be read ({reason})") from None
-    return np.asarray(picture).reshape(look.shape)
+
+
+def prepared(image: Image.Image, look: Look) -> np.ndarray:
+    """uint8 [H, W, C] of a picture; Unusable if its values have no white that is known."""
+    return np.asarray(_resized(_plain(ImageOps.exif_transpose(image), look.grey), look)).reshape(look.shape)
 
 
 def _too_large(*sides: int) -> str:

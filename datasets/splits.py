@@ -74,6 +74,16 @@ def named(text: str, labels: np.ndarray) -> np.ndarray:
     return rows
 
 
+def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows, both in order: a share of each class, at least one image, by the seed. Images without a
+    label are training images, unless none has one."""
+    order = np.random.RandomState(seed).permutation(len(labels))
+    kinds = np.unique(labels[labels >= 0]) if (labels >= 0).any() else np.array([-1])
+    groups = [order[labels[order] == k] for k in kinds]
+    test = np.sort(np.concatenate([rows[:max(1, round(share * len(rows)))] for rows in groups]))
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
 def digest(rows: np.ndarray) -> str:
     """sha256 of the rows as little-endian int64: two runs with the same digest had the same labelled images."""
     return hashlib.sha256(np.asarray(rows, "<i8").tobytes()).hexdigest()

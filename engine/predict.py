@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,9 +18,19 @@ from engine import evaluate
 from engine.calibration import Calibration
 
 BATCH = 256  # pictures decoded and judged at a time
-UNLIKE = 0.01  # share of the training images that count as unlike the others
-CALIBRATED_ON = 10_000  # training images at most, for the threshold
 COLUMNS = ("file", "class", "probability", "confidence", "real", "unlike", "problem")
+
+
+def look(run: evaluate.Restored, saved: dict[str, Any]) -> photo.Look:
+    """How pictures are prepared for the classifier: as the training images were, which the checkpoint tells."""
+    height, width, channels = run.data.spec.shape
+    if run.data.spec.points or channels not in (1, 3):
+        raise UserError(f"--predict: images of {height} x {width} x {channels} are no pictures; use datasets.h5 and "
+                        "engine.evaluate.predict")
+    resize = saved["data"].get("resize")
+    if resize not in get_args(photo.Resize):
+        raise UserError(f"--predict: the checkpoint does not tell how its pictures were prepared (found {resize!r})")
+    return photo.Look(height, width, resize, channels == 1)
 
 
 def find(words: Iterable[str]) -> list[str]:
@@ -42,7 +52,7 @@ def find(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def predict(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration, output: Path) -> int:
+def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration, output: Path) -> int:
     """Write the CSV `output` with a line for each file; returns how many were no pictures. UserError if none was one,
     or the disk does not take it; then there is no file."""
     temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")

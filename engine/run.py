@@ -193,7 +193,7 @@ def record(run: Run) -> dict[str, Any]:
     rows = run.pipeline.split.labelled
     return {"settings": as_dict(run.cfg), "labelled": torch.from_numpy(rows), "labelled_digest": splits.digest(rows),
             "data": {"digest": run.data.digest, "shape": list(run.data.spec.shape), "classes": run.data.spec.classes,
-                     "class_names": list(run.data.class_names)},
+                     "class_names": list(run.data.class_names), "resize": run.data.resize},
             **run.begun}
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import datasets
-import evaler
 import recipes
 import trainer
 from datasets import h5
 from engine import run as engine_run
+from engine import use
 
 TOYS = {"Grey8": (8, 8, 1), "Colour16": (16, 16, 3)}
 
@@ -106,5 +106,5 @@ def pictured(trained, tmp_path, monkeypatch):
 @pytest.fixture
 def runs(pictured, monkeypatch):
     """The same without the pictures, which take seconds."""
-    monkeypatch.setattr(evaler, "draw", lambda *args: [])
+    monkeypatch.setattr(use, "draw", lambda *args: [])
     return pictured

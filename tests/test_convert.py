@@ -146,12 +146,3 @@ def test_damaged_bytes_are_refused_or_harmless(name, data, sound, tmp_path_facto
         found = convert.read(folder / name)
         assert found.train.images.dtype == np.uint8
         assert len(found.train.images) == len(found.train.labels)
-
-
-def test_what_is_held_out_is_a_share_of_each_class():
-    labels = np.array([0] * 40 + [1] * 10 + [-1] * 20)
-    train, test = convert.hold_out(labels, 0.2, 1)
-    assert np.bincount(labels[test]).tolist() == [8, 2]
-    assert sorted([*train, *test]) == list(range(70))
-    assert test.tolist() != convert.hold_out(labels, 0.2, 2)[1].tolist()
-    assert len(convert.hold_out(labels[50:], 0.2, 1)[1]) == 4

@@ -91,3 +91,12 @@ def test_rows_that_cannot_be_labelled_are_refused(text, said, tmp_path):
 def test_a_file_of_rows_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"--labelled .*none\.txt: No such file"):
         splits.named(str(tmp_path / "none.txt"), LABELS)
+
+
+def test_what_is_held_out_is_a_share_of_each_class():
+    labels = np.array([0] * 40 + [1] * 10 + [-1] * 20)
+    train, test = splits.hold_out(labels, 0.2, 1)
+    assert np.bincount(labels[test]).tolist() == [8, 2]
+    assert sorted([*train, *test]) == list(range(70))
+    assert test.tolist() != splits.hold_out(labels, 0.2, 2)[1].tolist()
+    assert len(splits.hold_out(labels[50:], 0.2, 1)[1]) == 4

@@ -1,0 +1,106 @@
+"""Any data set that torchvision reads, by the name of its class, to data.h5.
+
+    --from_torchvision EMNIST split=letters        what stands behind the name are arguments of the class
+"""
+import contextlib
+import inspect
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from config import UserError, nearest
+from datasets import folder, h5, photo, splits
+
+# Their upstream files are pickled Python objects, which are never read here.
+PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
+           "CIFAR100": "there is no other form of it here", "ImageNet": "name a folder of its pictures with --from_folder"}
+
+
+def make(target: Path, name: str, options: Any) -> h5.Data:
+    """Write data.h5 at `target` and return its content. UserError if torchvision has no such data set, cannot get it,
+    or its entries are no images with one class each."""
+    raw = target.parent / "raw"
+    try:
+        return _make(target, name, options, raw)
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: the data set is there
+            target.parent.rmdir()
+
+
+def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
+    known, *arguments = options.from_torchvision
+    train, test = _parts(known, _arguments(arguments), raw)
+    first = train[0][0] if len(train) else None
+    if not isinstance(first, Image.Image):
+        raise UserError(f"--from_torchvision {known}: its entries are no pictures")
+    height, width = folder.sides(options.size) if options.size else first.size[::-1]
+    look = photo.Look(height, width, options.resize, options.grey or first.mode in ("1", "L"))
+    parts = [_arrays(part, known, look) for part in (train, test) if part is not None]
+    how = "its own test images"
+    if len(parts) == 1:
+        (images, labels), = parts
+        parts = [(images[rows], labels[rows]) for rows in splits.hold_out(labels, options.test_share, options.seed)]
+        how = f"{options.test_share:.4g} of each class held out as test images, seed {options.seed}"
+    count = 1 + max(int(labels.max()) for _, labels in parts)
+    names = [str(entry) for entry in getattr(train, "classes", ())]
+    names = names if len(names) == len(set(names)) >= count else [str(k) for k in range(count)]
+    source = f"torchvision.datasets.{' '.join(options.from_torchvision)}, {look.resize} to {height} x {width}; {how}"
+    return h5.write(target, h5.Arrays(*parts[0], *parts[1]), name, names, source, look.resize)
+
+
+def _arguments(words: Sequence[str]) -> dict[str, Any]:
+    """key=value: whole numbers, sizes as 3x48x40, or text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"--from_torchvision: {word!r} behind the name; write arguments of the class as key=value")
+        found[key] = (tuple(map(int, value.split("x"))) if re.fullmatch(r"\d+(x\d+)+", value) else
+                      int(value) if value.isdigit() else value)
+    return found
+
+
+def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
+    """Its training part and its test part, None where it has none."""
+    import torchvision
+
+    classes = {entry: kind for entry in torchvision.datasets.__all__
+               if inspect.isclass(kind := getattr(torchvision.datasets, entry))}
+    name = nearest(name, classes, "--from_torchvision")
+    if name in PICKLED:
+        raise UserError(f"--from_torchvision {name}: its files are pickled, which could run code; {PICKLED[name]}")
+    kind = classes[name]
+    taken = inspect.signature(kind.__init__).parameters
+    open_ended = "kwargs" in taken  # passed on to MNIST's
+    given = {"root": root} if "root" in taken else {}
+    given |= {"download": True} if "download" in taken or open_ended else {}
+    if "train" in taken or open_ended:
+        sides = {"train": True}, {"train": False}
+    elif "split" in taken and "split" not in arguments:
+        sides = {"split": "train"}, {"split": "test"}
+    else:
+        sides = {}, None
+    try:
+        return tuple(None if side is None else kind(**given, **side, **arguments) for side in sides)
+    except Exception as error:  # each class fails in its own way: no such argument, no network, a wrong digest
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"--from_torchvision {name}: {type(error).__name__}: {reason}") from None
+
+
+def _arrays(part: Any, name: str, look: photo.Look) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = np.empty((len(part), *look.shape), np.uint8), np.empty(len(part), np.int64)
+    for row in tqdm(range(len(part)), name, unit="image"):
+        try:
+            picture, label = part[row]
+            images[row], labels[row] = photo.prepared(picture, look), int(label)
+        except (photo.Unusable, TypeError, ValueError, OSError, AttributeError) as error:
+            raise UserError(f"--from_torchvision {name}: entry {row} is no picture with one class "
+                            f"({' '.join(str(error).split())[:120]})") from None
+    return images, labels

@@ -1,0 +1,69 @@
+"""Data of the user's own: made into a data set, and labelled little by little."""
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import datasets
+from config import UserError
+from datasets import convert, folder, h5, labelling, splits, suggest, zoo
+from engine import suggestion
+
+
+def make(settings: Any, how: str) -> None:
+    """Write the data set from --from_folder, --from_file or --from_torchvision. UserError if it is there already."""
+    name = _name(settings)
+    target = datasets.path(name, settings.data_dir)
+    if target.exists():
+        raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
+    data = {"from_folder": folder.make, "from_file": _from_file, "from_torchvision": zoo.make}[how](target, name,
+                                                                                                     settings)
+    labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
+    print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
+          f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes; "
+          f"{data.source}", flush=True)
+
+
+def _name(settings: Any) -> str:
+    if len(settings.dataset) != 1 or settings.dataset[0].lower() in {name.lower() for name in datasets.DATASETS}:
+        raise UserError("--dataset: name the new data set, by one name that is none of "
+                        f"{', '.join(datasets.DATASETS)}; found {' '.join(settings.dataset) or 'no name'}")
+    return settings.dataset[0]
+
+
+def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
+    path = Path(settings.from_file)
+    found = convert.read(path)
+    train, test, how = found.train, found.test, "test images from the file"
+    if test is None:
+        rows, held = splits.hold_out(train.labels, settings.test_share, settings.seed)
+        how = f"{settings.test_share:.4g} of each class held out as test images, seed {settings.seed}"
+        train, test = (convert.Part(train.images[part], train.labels[part]) for part in (rows, held))
+    if not found.classes:
+        test = test._replace(labels=np.full(len(test.images), -1))
+    arrays = h5.Arrays(*train, *test)
+    if settings.transposed:
+        arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))
+    return h5.write(target, arrays, name, [str(k) for k in range(found.classes)], f"{path.name}; {how}")
+
+
+def label(settings: Any, how: str) -> None:
+    """--suggest: ask for the labels of the images where they would help most; --labels: take a table of labels in."""
+    if how == "labels":
+        target = datasets.path(_name(settings), settings.data_dir)
+        data, new = labelling.take_in(target, Path(settings.labels))
+        labels = data.arrays.train_label
+        print(f"{target}: {new} new labels; {(labels >= 0).sum()} of {len(labels)} training images have one, in "
+              f"{data.spec.classes} classes. Train on all of them with:\n"
+              f"python trainer.py --dataset {data.spec.name} --labelled all")
+        return
+    if len(settings.dataset) != 1:
+        raise UserError(f"--suggest {settings.suggest}: name one data set with --dataset")
+    data = datasets.load(settings.dataset[0], settings.data_dir)
+    # The labels of a published set are there to be hidden: none counts as known.
+    published = data.spec.name in datasets.DATASETS
+    known = np.flatnonzero(data.arrays.train_label >= 0) if not published else np.empty(0, np.int64)
+    images = data.arrays.train_image
+    features = suggest.plain_features(images, settings.seed)
+    folder = datasets.path(data.spec.name, settings.data_dir).parent
+    print(*suggestion.ask(folder, images, features, known, settings.suggest, settings.seed), sep="\n")
