@@ -55,6 +55,9 @@ def take_in(target: Path, table: Path) -> tuple[h5.Data, int]:
     Returns what the file now holds and how many labels were new. UserError for a row that there is not, or one that
     has another label already."""
     data, given = h5.read(target), answers(table)
+    if not data.spec.classes:
+        raise UserError(f"--labels {table}: the test images of {target} have no labels, so that nothing could be "
+                        "measured; make the data set again from a folder with some labelled pictures")
     names, labels = list(data.class_names), data.arrays.train_label.copy()
     new = 0
     for row, name in sorted(given.items()):

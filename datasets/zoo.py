@@ -19,7 +19,8 @@ from datasets import folder, h5, photo, splits
 
 # Their upstream files are pickled Python objects, which are never read here.
 PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
-           "CIFAR100": "there is no other form of it here", "ImageNet": "name a folder of its pictures with --from_folder"}
+           "CIFAR100": "there is no other form of it here",
+           "ImageNet": "name a folder of its pictures with --from_folder"}
 
 
 def make(target: Path, name: str, options: Any) -> h5.Data:

@@ -1,0 +1,130 @@
+"""Data of the user's own, through download.py: files of arrays, torchvision's sets, suggestions and labels."""
+import csv
+
+import h5py
+import numpy as np
+import pytest
+
+import datasets
+import download
+from config import UserError
+from datasets import h5
+from tests.conftest import toy_arrays, write_odd
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def npz(name="data.npz", classes=10, shape=(48, 40, 3), **more):
+    arrays = toy_arrays(shape, classes, train=3 * classes, test=classes)
+    np.savez(name, x=np.concatenate([arrays.train_image, arrays.test_image]),
+             y=np.concatenate([arrays.train_label, arrays.test_label]), **more)
+
+
+@pytest.mark.parametrize(("classes", "shape"), [(10, (48, 40, 3)), (2, (16, 16, 1)), (200, (16, 16, 3))])
+def test_a_file_of_arrays_becomes_a_data_set(classes, shape, capsys):
+    npz(classes=classes, shape=shape)
+    assert download.main(["--from_file", "data.npz", "--dataset", "mine", "--test_share", "0.25"]) == 0
+    data = datasets.load("mine", "datasets")
+    assert (data.spec.shape, data.spec.classes) == (shape, classes)
+    assert np.bincount(data.arrays.test_label).tolist() == [1] * classes
+    assert f"{3 * classes} train (0 of them unlabelled) and {classes} test images" in capsys.readouterr().out
+
+
+def test_the_reference_layout_can_be_transposed():
+    images = np.random.RandomState(0).randint(0, 256, (8, 16, 24, 3)).astype(np.uint8)
+    with h5py.File("data.hy", "w") as file:
+        for i, image in enumerate(images):
+            file.create_group(str(i)).update({"image": image, "label": np.arange(2) == i % 2})
+    with open("id.txt", "w") as file:
+        file.writelines(f"{i}\n" for i in range(8))
+    for name, flags in (("plain", []), ("turned", ["--transposed"])):
+        assert download.main(["--from_file", "data.hy", "--dataset", name, *flags]) == 0
+    plain, turned = (datasets.load(name, "datasets").arrays.train_image for name in ("plain", "turned"))
+    np.testing.assert_array_equal(turned, plain.swapaxes(1, 2))
+    assert plain.shape[1:] == (16, 24, 3)
+
+
+def test_a_set_of_torchvision():
+    words = ["--from_torchvision", "fakedata", "size=40", "num_classes=3", "image_size=3x20x16", "--dataset", "fake"]
+    assert download.main(words) == 0
+    data = datasets.load("fake", "datasets")
+    assert data.spec == ("fake", (20, 16, 3), 3)
+    assert len(data.arrays.train_image) + len(data.arrays.test_image) == 40
+    assert download.main([*words[:-1], "small", "--size", "16", "--grey"]) == 0
+    assert datasets.load("small", "datasets").spec.shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--from_torchvision", "CIFAR10"], "pickled.*--dataset CIFAR10"),
+    (["--from_torchvision", "FakeDat"], "did you mean FakeData"),
+    (["--from_torchvision", "FakeData", "colour=3"], "FakeData: TypeError: .*colour"),
+    (["--from_torchvision", "FakeData", "what"], "'what' behind the name"),
+    (["--from_file", "none.npz"], r"none\.npz: not there"),
+    (["--from_file", "data.npz", "--size", "8"], "--size: not used with --from_file"),
+    (["--from_file", "data.npz", "--suggest", "2"], "--suggest: not used with --from_file")])
+def test_what_cannot_be_made_says_why_and_leaves_nothing(words, said, tmp_path):
+    npz()
+    with pytest.raises(UserError, match=said):
+        download.main([*words, "--dataset", "mine"])
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+
+
+def filled(path, names):
+    """The table with these class names in its rows."""
+    rows = [int(line["row"]) for line in csv.DictReader(path.open())]
+    path.write_text("row,label\n" + "".join(f"{row},{name}\n" for row, name in zip(rows, names, strict=True)))
+    return rows
+
+
+def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
+    data = write_odd(tmp_path / "datasets", shape=(16, 16, 3))
+    hidden = data.arrays._replace(train_label=np.where(np.arange(42) < 5, data.arrays.train_label, -1))
+    path = datasets.path("toy", tmp_path / "datasets")
+    h5.write(path, hidden, "toy", data.class_names, "made up")
+    assert download.main(["--dataset", "toy", "--suggest", "6"]) == 0
+    table, sheet = (path.parent / name for name in ("suggest.csv", "suggest.png"))
+    assert sheet.read_bytes()[:4] == b"\x89PNG"
+    rows = filled(table, ["kind 1"] * 4 + ["new", ""])
+    assert min(rows) >= 5
+    with pytest.raises(UserError, match=r"suggest\.csv: is there already"):
+        download.main(["--dataset", "toy", "--suggest", "6"])
+    assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
+    assert "5 new labels; 10 of 42 training images have one, in 4 classes" in capsys.readouterr().out
+    after = datasets.load("toy", "datasets")
+    expected = hidden.train_label.copy()
+    expected[rows[:4]], expected[rows[4]] = 1, 3
+    assert after.arrays.train_label.tolist() == expected.tolist()
+    assert after.class_names == (*data.class_names, "new")
+    np.testing.assert_array_equal(after.arrays.train_image, hidden.train_image)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
+    ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row,label"), ("", "columns row,label"),
+    ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'"), ("row,label\n0,other\n", "row 0 is")])
+def test_labels_that_do_not_fit_change_nothing(text, said, tmp_path):
+    write_odd(tmp_path / "datasets")
+    path = datasets.path("toy", tmp_path / "datasets")
+    before = path.read_bytes()
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=f"--labels labels.csv.*{said}"):
+        download.main(["--dataset", "toy", "--labels", "labels.csv"])
+    assert path.read_bytes() == before
+
+
+def test_hidden_labels_cannot_matter_for_what_is_suggested(tmp_path):
+    asked = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        data = write_odd(folder)
+        labels = data.arrays.train_label.copy()
+        labels[10:] = -1
+        if name == "two":  # other labels of the same rows
+            labels[:10] = (labels[:10] + 1) % 3
+        h5.write(datasets.path("toy", folder), data.arrays._replace(train_label=labels), "toy", data.class_names, "")
+        download.main(["--dataset", "toy", "--suggest", "8", "--data_dir", str(folder)])
+        asked.append((folder / "toy" / "suggest.csv").read_text())
+    assert asked[0] == asked[1]

@@ -1,0 +1,133 @@
+"""A trained classifier in use: predictions, suggestions, export, the page of a run."""
+import csv
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import evaler
+from config import UserError
+from engine import calibration, evaluate, state
+from tests.runs import evaluated
+
+
+def restored(run):
+    path = state.find(run)
+    saved = state.load(path)
+    return evaluate.restore(saved, path), saved
+
+
+def photographs(folder, run, count=6):
+    """The first test images as files, and a text among them."""
+    folder.mkdir()
+    images = run.data.arrays.test_image[:count]
+    for i, image in enumerate(images):
+        Image.fromarray(image.squeeze(-1)).save(folder / f"{i}.png")
+    (folder / "notes.txt").write_text("no picture")
+    return images
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predictions_are_those_of_the_network(runs, tmp_path, capsys):
+    run, saved = restored(runs["gan"])
+    images = photographs(tmp_path / "new", run)
+    evaler.main(["--checkpoint", str(runs["gan"]), "--predict", str(tmp_path / "new"), "--output", "p.csv"])
+    assert "p.csv: 6 pictures, 1 other files" in capsys.readouterr().out
+    lines = table(tmp_path / "p.csv")
+    assert [line["file"].rsplit("/")[-1] for line in lines] == [f"{i}.png" for i in range(6)] + ["notes.txt"]
+    assert "no JPEG" in lines[6]["problem"]
+    assert lines[6]["class"] == ""
+    verdict = evaluate.predict(run.averaged, images, run.device)
+    read_by = calibration.of(run, saved["labelled"].numpy())
+    for line, classes, real in zip(lines, verdict.classes, verdict.real.sigmoid(), strict=False):
+        assert line["class"] == run.data.class_names[classes.argmax()]
+        assert float(line["probability"]) == pytest.approx(classes.softmax(0).max().item(), abs=1e-4)
+        assert float(line["confidence"]) == pytest.approx((classes / read_by.temperature).softmax(0).max().item(),
+                                                          abs=1e-4)
+        assert float(line["real"]) == pytest.approx(real.item(), abs=1e-4)
+        assert line["unlike"] == ("yes" if real < read_by.least_real else "no")
+
+
+def test_names_come_from_standard_input_and_patterns_too(runs, tmp_path, monkeypatch):
+    run, _ = restored(runs["toy"])
+    photographs(tmp_path / "new", run, count=3)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("new/2.png\nnew/0.png\n\n"))
+    evaler.main(["--checkpoint", str(runs["toy"]), "--predict", "-", "new/[01].png"])
+    assert [line["file"] for line in table(tmp_path / "predictions.csv")] == ["new/2.png", "new/0.png", "new/1.png"]
+
+
+def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_path):
+    run, _ = restored(runs["alone"])
+    photographs(tmp_path / "new", run, count=2)
+    evaler.main(["--checkpoint", str(runs["alone"]), "--predict", "new"])
+    assert [(line["real"], line["unlike"]) for line in table(tmp_path / "predictions.csv")] == [("", "")] * 3
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--predict", "none"], "--predict none: no such file"), (["--predict", "new/notes.txt"], "none of the 1 files"),
+    (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
+    (["--predict", "new", "--suggest", "3"], "one at a time"), (["--output", "p.csv"], "only with --predict"),
+    (["--suggest", "5000"], "--suggest 5000: only"), (["--export", "c.pth"], r"--export c\.pth: end its name"),
+    (["--predict", "new", "--publish"], "--publish: not with --predict")])
+def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_path):
+    run, _ = restored(runs["gan"])
+    photographs(tmp_path / "new", run, count=1)
+    with pytest.raises(UserError, match=said):
+        evaler.main(["--checkpoint", str(runs["gan"]), *words])
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "datasets", "new"}
+    assert not list(tmp_path.glob("runs/*/eval/suggest*"))
+
+
+def test_suggested_rows_have_no_label_yet(runs):
+    evaler.main(["--checkpoint", str(runs["gan"]), "--suggest", "7"])
+    asked = [int(line["row"]) for line in table(runs["gan"] / "eval" / "suggest.csv")]
+    assert len(set(asked)) == 7
+    assert not set(asked) & set(restored(runs["gan"])[1]["labelled"].tolist())
+    assert (runs["gan"] / "eval" / "suggest.png").exists()
+
+
+def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
+    evaler.main(["--checkpoint", str(runs["gan"]), "--export", "c.pt2"])
+    run, saved = restored(runs["gan"])
+    images = run.data.arrays.test_image[:4]
+    probabilities, _ = torch.export.load(tmp_path / "c.pt2").module()(torch.from_numpy(images))
+    t = calibration.of(run, saved["labelled"].numpy()).temperature
+    classes = evaluate.predict(run.averaged, images, run.device).classes
+    torch.testing.assert_close(probabilities, torch.softmax(classes / t, 1), rtol=1e-4, atol=1e-5)
+    assert f"temperature {t:.3f}, fitted on 50 validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
+def test_the_temperature_is_found_again(true):
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(20_000, 5)
+    labels = torch.distributions.Categorical(logits=logits).sample()
+    assert calibration.temperature(true * logits, labels, 0.05) == pytest.approx(true, rel=0.05)
+    assert calibration.temperature(true * logits, labels, 1.0) == pytest.approx(max(true, 1.0), rel=0.05)
+
+
+def test_the_temperature_is_fitted_on_training_images_alone(runs, monkeypatch):
+    run, saved = restored(runs["gan"])
+    before = calibration.of(run, saved["labelled"].numpy())
+    arrays = run.data.arrays
+    other = arrays._replace(test_image=255 - arrays.test_image, test_label=np.roll(arrays.test_label, 1))
+    assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved["labelled"].numpy()) == before
+    assert before.fitted_on == "50 validation training images"
+    alone, kept = restored(runs["alone"])
+    assert calibration.of(alone, kept["labelled"].numpy()).fitted_on == "50 labelled training images"
+
+
+def test_the_page_of_a_run_tells_what_eval_json_holds(runs):
+    result = evaluated(runs["gan"])
+    page = (runs["gan"] / "eval" / "card.md").read_text()
+    for what in (f"{result['accuracy']:.2%}", "50 images of the training set are labelled", "label seed 1",
+                 result["data_digest"][:12], result["versions"]["training"]["torch"], "Salimans et al. 2016",
+                 result["selection"], f"{result['supervised_baseline']['accuracy']:.2%}"):
+        assert what in page
