@@ -67,7 +67,7 @@ def test_eval_json(runs):
 
 def test_pictures_in_eval(pictured, capsys):
     evaluated(pictured["gan"])
-    expected = README_NAMES | {"feature_matching.png", "confusion.png", "reliability.png", "errors.png", "eval.json"}
+    expected = README_NAMES | {"feature_matching.png", "confusion.png", "reliability.png", "errors.png", "eval.json", "card.md"}
     written = sorted((pictured["gan"] / "eval").iterdir())
     assert {path.name for path in written} == expected
     assert sorted(map(Path, capsys.readouterr().out.splitlines()[-len(expected):])) == written
@@ -168,7 +168,7 @@ def test_model_file_alone_is_enough(pictured):
     shutil.copy(pictured["gan"] / "model-30.pt", "elsewhere/best.pt")
     assert evaluated(Path("elsewhere/best.pt"))["accuracy"] == last(pictured["gan"], "accuracy/test")
     assert {path.name for path in Path("elsewhere/eval").iterdir()} == {
-        "eval.json", "samples.png", "confusion.png", "reliability.png", "errors.png"}
+        "eval.json", "card.md", "samples.png", "confusion.png", "reliability.png", "errors.png"}
 
 
 def test_published_names(pictured):
@@ -203,7 +203,7 @@ def test_a_run_without_labels_has_pictures_and_no_accuracy(trained, pictured, ca
     assert not any(name.startswith("accuracy") for name in report.curves(pictured["free"]))
     assert {path.name for path in (pictured["free"] / "eval").iterdir()} == {
         "eval.json", "samples.png", "training.gif", "d_loss.png", "d_loss_real.png", "d_loss_fake.png", "g_loss.png",
-        "adversarial.png"}
+        "adversarial.png", "card.md"}
 
 
 def test_a_run_on_data_without_labels(pictured, capsys):
