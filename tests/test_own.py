@@ -104,7 +104,8 @@ def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
 @pytest.mark.parametrize(("text", "said"), [
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
     ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row,label"), ("", "columns row,label"),
-    ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'"), ("row,label\n0,other\n", "row 0 is")])
+    ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'"),
+    ("row,label\n0,other\n", "row 0 is")])
 def test_labels_that_do_not_fit_change_nothing(text, said, tmp_path):
     write_odd(tmp_path / "datasets")
     path = datasets.path("toy", tmp_path / "datasets")
