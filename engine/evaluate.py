@@ -12,7 +12,7 @@ from torch.nn import functional
 import datasets
 import models
 import recipes
-from config import Config, UserError, from_dict
+from config import Config, Spec, UserError, from_dict
 from datasets.h5 import Data
 from engine import report, state, world
 from ops import Verdict
@@ -50,7 +50,7 @@ class Restored(NamedTuple):
     cfg: Config
     data: Data
     nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
-    averaged: nn.Module  # the discriminator with averaged weights
+    averaged: nn.Module  # the first of them with averaged weights
     device: torch.device
     judges: bool  # whether D was trained to tell real images from generated ones
 
@@ -59,24 +59,38 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     """The data set and the networks of what `engine.state.load` read from `path`; the folder of the data sets and the
     device are those of the training if not given. UserError if the settings, the data set or the weights do not fit,
     or weights are not finite."""
+    recipe, cfg = settings(saved, path)
     with state.fitting(path, "settings"):
-        recipe = recipes.find(saved["settings"]["recipe"])
-        cfg = from_dict(recipe.settings, saved["settings"])
         trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
     where = _device(device, cfg.device)
     data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), recipe.classifies, *trained_on)
+    judges = any("fake" in player.terms for player in recipe.players(cfg))
+    return Restored(cfg, data, *networks(saved, path, data.spec, where), where, judges)
+
+
+def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]:
+    """The recipe and the settings of what was read from `path`. UserError if they do not fit."""
+    with state.fitting(path, "settings"):
+        recipe = recipes.find(saved["settings"]["recipe"])
+        return recipe, from_dict(recipe.settings, saved["settings"])
+
+
+def networks(saved: dict[str, Any], path: Path, spec: Spec,
+             where: torch.device) -> tuple[dict[str, nn.Module], nn.Module]:
+    """The networks by name with their raw weights, and the first of them with averaged ones, of what was read from
+    `path`. UserError if the weights do not fit or are not finite."""
+    recipe, cfg = settings(saved, path)
     with state.fitting(path, "weights"):
         nets = {name: net.to(where, memory_format=torch.channels_last)
-                for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
-        averaged = copy.deepcopy(nets["D"])
+                for name, net in models.build(cfg, spec, recipe.trained(cfg)).items()}
+        averaged = copy.deepcopy(nets[recipe.nets[0]])
         for name, net in nets.items():
             net.load_state_dict(saved["nets"][name])
         averaged.load_state_dict(saved["averaged"])
     for net in (*nets.values(), averaged):
         if bad := [name for name, values in net.state_dict().items() if not values.isfinite().all()]:
             raise UserError(f"{path}: its weights are not finite ({bad[0]}); take another checkpoint of the run")
-    judges = any("fake" in player.terms for player in recipe.players(cfg))
-    return Restored(cfg, data, nets, averaged, where, judges)
+    return nets, averaged
 
 
 def _device(asked: str, trained_on: str) -> torch.device:

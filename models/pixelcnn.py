@@ -1,5 +1,6 @@
 """PixelCNN++ (Salimans, Karpathy, Chen, Kingma 2017, arXiv:1701.05517, section 2; code: openai/pixel-cnn at 0ff8ab5): a
-density model p(x) = product over the pixels i of p(x_i | the pixels above and to the left), each a mixture of logistics.
+density model p(x) = product over the pixels i of p(x_i | all rows above, and what is left of it), each a mixture of
+logistics.
 
 Two streams of maps run side by side: one sees the rows above a pixel, the other also the pixels left of it. Both pass
 residual blocks whose second half gates the first, are halved in size between the levels, and come back up with
@@ -118,7 +119,8 @@ class Double(nn.Module):
 
 
 class PixelCNN(nn.Module):
-    """Images [B, C, H, W] with C of 1 or 3 -> the mixture for each pixel, given those before it. Any height and width."""
+    """Images [B, C, H, W], C of 1 or 3, -> the mixture for each pixel, given those before it. H and W need not be even:
+    they are halved upwards."""
 
     pixels = PIXELS
 
@@ -200,4 +202,7 @@ def build(spec: Spec, filters: int = 16, blocks: int = 1, levels: int = 2, mixtu
     that of ssl_bad_gan for MNIST: 160, 3, 2, 10 and no dropout."""
     if spec.shape[2] not in (1, 3):
         raise UserError(f"--model pixelcnn takes images of 1 or 3 channels; {spec.name} has {spec.shape[2]}")
+    if min(spec.shape[:2]) < 2**levels:  # of the one row of a smaller map, the stream of the rows above sees nothing
+        raise UserError(f"--model pixelcnn takes sizes from {2**levels} up with --levels {levels}; {spec.name} is "
+                        f"{spec.shape[0]}x{spec.shape[1]}. Use fewer levels")
     return {"P": PixelCNN(spec, filters, blocks, levels, mixtures, dropout)}
