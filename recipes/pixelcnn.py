@@ -15,7 +15,7 @@ Where this differs from the code, and why:
 """
 import dataclasses
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 import losses
 import ops
@@ -28,7 +28,7 @@ from .player import Player, Recipe
 class Settings(Config):
     """Without labels, and with the sizes of the network."""
 
-    labels: Literal[0] = 0
+    labels: Annotated[int, Within(0, 0)] = 0
     """No image is labelled."""
     learning_rate_d: Rate = 3e-3
     """Learning rate."""
