@@ -1,4 +1,4 @@
-"""Evaluate a trained classifier on the whole test set and draw its run; or put it to use.
+"""Evaluate a trained classifier (or density model) on the whole test set and draw its run; or put it to use.
 
     python evaler.py --checkpoint train_dir                        # the checkpoint written last
     python evaler.py --checkpoint RUN/model-420.pt                 # a certain one

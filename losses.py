@@ -191,3 +191,38 @@ def class_score(classes: Tensor) -> Tensor:
     is surely of one class and the classes are used alike (Salimans et al. 2016, section 4: with Inception's p(y | x)
     the Inception score). The divergence is the entropy of the mean less the mean entropy."""
     return torch.exp(marginal_entropy(classes) - conditional_entropy(classes))
+
+
+GREY_LEVEL = 2 / 255  # between neighbouring bytes, on pixels from -1 to 1
+
+
+def log_likelihood(x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor, coefficients: Tensor) -> Tensor:
+    """log p(x) [B], nats, of images x [B, C, H, W] from -1 to 1 under discretised mixtures of logistics (Salimans et
+    al. 2017, eq. 2 and 3): a byte has the probability sigma((x + 1/255 - mu) / s) - sigma((x - 1/255 - mu) / s) that
+    the mixture gives to the values nearest to it, with all below for the byte 0 and all above for 255. The M logits
+    are [B, M, H, W], means and log scales [B, C, M, H, W]; the coefficients [B, C (C - 1) / 2, M, H, W] add the
+    colours before a colour to its mean. Pixels between the bytes are taken as they are, so that there is a gradient."""
+    x = x[:, :, None]
+    if x.shape[1] == 3:
+        red, green, _ = x.unbind(1)
+        on_red, blue_on_red, on_green = coefficients.unbind(1)
+        shift = torch.stack([torch.zeros_like(on_red), on_red * red, blue_on_red * red + on_green * green], dim=1)
+        means = means + shift
+    scaled, half = (x - means) * torch.exp(-log_scales), 0.5 * GREY_LEVEL * torch.exp(-log_scales)
+    # sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - e^(b - a)), in which nothing is rounded away.
+    below, above = functional.logsigmoid(scaled + half), functional.logsigmoid(half - scaled)
+    inside = below + above + torch.log(-torch.expm1(-2 * half))
+    log_p = torch.where(x < -0.999, below, torch.where(x > 0.999, above, inside)).sum(1)
+    return torch.logsumexp(log_p + functional.log_softmax(logits, dim=1), dim=1).sum((1, 2))
+
+
+def bits_per_dimension(log_p: Tensor, dimensions: int) -> Tensor:
+    """-log2 p(x) per pixel and colour, mean over the batch, from log p(x) [B] in nats."""
+    return -log_p.mean() / (dimensions * math.log(2))
+
+
+def above_threshold(log_p: Tensor, threshold: Tensor) -> Tensor:
+    """E max(log p(G(z)) - epsilon, 0) of log p [B], with the gradient of E log p(G(z)) 1[log p(G(z)) > epsilon]: the
+    low-density term of Dai et al. 2017, which drives generated images off the regions that a density model finds
+    likely. (Their code divides by the number of those images, not by that of all.)"""
+    return functional.relu(log_p - threshold).mean()

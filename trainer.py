@@ -19,7 +19,7 @@ from engine import loop, seeds, state
 from engine.run import Run, build, resolve
 
 MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_every", "eval_every", "sample_every",
-              "save_every", "keep", "checkpoint", "dry_run"}  # on resume
+              "save_every", "keep", "checkpoint", "dry_run", "density"}  # on resume; of a density the place alone
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 
 

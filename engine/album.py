@@ -15,7 +15,7 @@ PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_los
           "accuracy.png", "labels_alone.png")
 
 
-def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labelled: np.ndarray,
+def draw(run: evaluate.Restored, classes: Tensor | None, result: dict[str, Any], labelled: np.ndarray,
          folder: Path) -> list[Path]:
     """Every picture that the run in `folder` with those labelled rows allows, into its eval/; their paths."""
     drawn = []
@@ -29,7 +29,8 @@ def draw(run: evaluate.Restored, classes: Tensor, result: dict[str, Any], labell
     labels = f"{cfg.labels} labels ({which})" if names else "no labels"
     title = f"{cfg.recipe} on {cfg.dataset}, {labels}, seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
-    seen = figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device)
+    seen = (figures.drawn(run.averaged, cfg.seed, run.device) if "P" in run.nets else
+            figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device))
     if seen is not None:
         Image.fromarray(seen).save(new("samples.png"))
     drawn += figures.animation(folder / "eval" / "training.gif", sorted((folder / "samples").glob("[0-9]*.png")))

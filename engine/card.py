@@ -30,6 +30,8 @@ def text(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int
              ""]
     if classes:
         lines += ["## Numbers", "", *_numbers(result), ""]
+    elif "bits_per_dimension" in result:
+        lines += ["## Numbers", "", f"* {report.summary(result)}.", ""]
     lines += ["## Versions", "", *_versions(result["versions"]), "",
               "## Limits", "", *(f"* {limit}" for limit in (LIMITS if classes else LIMITS[2:]))]
     return "\n".join(lines) + "\n"

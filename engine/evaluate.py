@@ -1,6 +1,7 @@
-"""What a classifier says of images; the one code by which trainer and evaluator count errors."""
+"""What a classifier or a density model says of images; the one code by which trainer and evaluator count errors."""
 import copy
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import datasets
+import losses
 import models
 import recipes
-from config import Config, UserError, from_dict
+from config import Config, Spec, UserError, from_dict
 from datasets.h5 import Data
 from engine import report, state, world
 from ops import Verdict
@@ -24,14 +26,27 @@ BINS = 15  # of confidence, as in Guo et al. 2017
 @torch.no_grad()
 def predict(D: nn.Module, images: np.ndarray, device: torch.device) -> Verdict:
     """The verdict on uint8 images [N, H, W, C], in evaluation mode and float32, on the host."""
-    was_training = D.training
-    D.eval()
-    parts, size = [], max(1, PIXELS // math.prod(images.shape[1:3]))
+    parts = [said for _, said in _passes(D, images, device, PIXELS)]
+    return Verdict(*(torch.cat(field).cpu() for field in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def bits_per_dimension(P: nn.Module, images: np.ndarray, device: torch.device) -> float:
+    """-log2 p(x) per pixel and colour, mean over the uint8 images [N, H, W, C], in evaluation mode and float32."""
+    # A density model has more maps of the images' own size than a classifier.
+    log_p = torch.cat([losses.log_likelihood(x, *mixture) for x, mixture in _passes(P, images, device, PIXELS // 10)])
+    return losses.bits_per_dimension(log_p.double(), math.prod(images.shape[1:])).item()
+
+
+def _passes(net: nn.Module, images: np.ndarray, device: torch.device, pixels: int) -> Iterator[tuple[Tensor, Any]]:
+    """Images of about so many pixels at a time, as the net sees them, and what it says of them."""
+    was_training, size = net.training, max(1, pixels // math.prod(images.shape[1:3]))
+    net.eval()
     for start in range(0, len(images), size):
         chunk = torch.from_numpy(images[start:start + size]).to(device).permute(0, 3, 1, 2)
-        parts.append(D(D.pixels.from_bytes(chunk)))
-    D.train(was_training)
-    return Verdict(*(torch.cat(field).cpu() for field in zip(*parts, strict=True)))
+        x = net.pixels.from_bytes(chunk)
+        yield x, net(x)
+    net.train(was_training)
 
 
 def mistaken(classes: Tensor, labels: np.ndarray) -> np.ndarray:
@@ -50,7 +65,7 @@ class Restored(NamedTuple):
     cfg: Config
     data: Data
     nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
-    averaged: nn.Module  # the discriminator with averaged weights
+    averaged: nn.Module  # the first of them with averaged weights
     device: torch.device
     judges: bool  # whether D was trained to tell real images from generated ones
 
@@ -59,24 +74,38 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     """The data set and the networks of what `engine.state.load` read from `path`; the folder of the data sets and the
     device are those of the training if not given. UserError if the settings, the data set or the weights do not fit,
     or weights are not finite."""
+    recipe, cfg = settings(saved, path)
     with state.fitting(path, "settings"):
-        recipe = recipes.find(saved["settings"]["recipe"])
-        cfg = from_dict(recipe.settings, saved["settings"])
         trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
     where = _device(device, cfg.device)
     data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), recipe.classifies, *trained_on)
+    judges = any("fake" in player.terms for player in recipe.players(cfg))
+    return Restored(cfg, data, *networks(saved, path, data.spec, where), where, judges)
+
+
+def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]:
+    """The recipe and the settings of what was read from `path`. UserError if they do not fit."""
+    with state.fitting(path, "settings"):
+        recipe = recipes.find(saved["settings"]["recipe"])
+        return recipe, from_dict(recipe.settings, saved["settings"])
+
+
+def networks(saved: dict[str, Any], path: Path, spec: Spec,
+             where: torch.device) -> tuple[dict[str, nn.Module], nn.Module]:
+    """The networks by name with their raw weights, and the first of them with averaged ones, of what was read from
+    `path`. UserError if the weights do not fit or are not finite."""
+    recipe, cfg = settings(saved, path)
     with state.fitting(path, "weights"):
         nets = {name: net.to(where, memory_format=torch.channels_last)
-                for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
-        averaged = copy.deepcopy(nets["D"])
+                for name, net in models.build(cfg, spec, recipe.trained(cfg)).items()}
+        averaged = copy.deepcopy(nets[recipe.nets[0]])
         for name, net in nets.items():
             net.load_state_dict(saved["nets"][name])
         averaged.load_state_dict(saved["averaged"])
     for net in (*nets.values(), averaged):
         if bad := [name for name, values in net.state_dict().items() if not values.isfinite().all()]:
             raise UserError(f"{path}: its weights are not finite ({bad[0]}); take another checkpoint of the run")
-    judges = any("fake" in player.terms for player in recipe.players(cfg))
-    return Restored(cfg, data, nets, averaged, where, judges)
+    return nets, averaged
 
 
 def _device(asked: str, trained_on: str) -> torch.device:
@@ -110,11 +139,12 @@ def _kind(shape: tuple[int, ...], classes: int) -> str:
     return f"{' x '.join(map(str, shape))} images of {classes} classes"
 
 
-def judge(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
+def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Path) -> dict[str, Any]:
     """All that eval.json holds, from the logits [N, K] of the averaged classifier on the test images; without accuracy
-    where there is no classifier."""
+    where there is no classifier, and with the bits per dimension of a density model."""
     last = saved["step"] == run.cfg.steps
-    return {**(_accuracy(run, classes, saved, path) if run.data.spec.classes else {}),
+    return {**(_accuracy(run, classes, saved, path) if classes is not None else {}),
+            **(_bits(run) if "P" in run.nets else {}),
             **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
                                                          "labelled", "seed", "average")},
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
@@ -130,6 +160,12 @@ def _accuracy(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path)
     return {**scores(classes, labels, run.data.class_names),
             "accuracy_raw_weights": 1 - raw / len(labels), "errors_raw_weights": raw,
             "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))}}
+
+
+def _bits(run: Restored) -> dict[str, Any]:
+    images = run.data.arrays.test_image
+    averaged, raw = (bits_per_dimension(P, images, run.device) for P in (run.averaged, run.nets["P"]))
+    return {"bits_per_dimension": averaged, "bits_per_dimension_raw_weights": raw, "test_images": len(images)}
 
 
 def scores(classes: Tensor, labels: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:

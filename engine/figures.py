@@ -8,17 +8,21 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torchvision.utils import make_grid
+from tqdm import tqdm
 
 from datasets.h5 import Data
 from engine import scene, world
 
 SAMPLES = 100
 POINTS = 300  # generated ones in the scene of a point set
+DRAWN = 20  # images of a density model
 FRAMES = 60  # most pictures of an animation
 LOSSES = {"s_loss": "cross-entropy, labelled images [nats]", "d_loss_real": "loss, real unlabelled images [nats]",
           "d_loss_fake": "loss, generated images [nats]", "d_loss": "discriminator's loss, weighted sum [nats]",
-          "g_loss": "generator's loss, weighted sum"}
+          "g_loss": "generator's loss, weighted sum", "p_loss": "density model's loss, weighted sum",
+          "bits_per_dimension": "bits per dimension"}
 ACCURACIES = {"test": "test, averaged weights", "test_raw_weights": "test, raw weights", "labelled": "labelled images",
               "validation": "validation images"}
 NAMED = 30  # most classes whose names and counts fit into the confusion matrix
@@ -85,6 +89,16 @@ def samples(D: nn.Module, G: nn.Module, seed: int, device: torch.device, count: 
     return D.pixels.to_bytes(images)
 
 
+@torch.no_grad()
+def drawn(P: nn.Module, seed: int, device: torch.device) -> np.ndarray:
+    """DRAWN images of a density model as one picture, the same at every call; each pixel takes a pass of the model."""
+    world.seed_noise(seed, world.SAMPLES)
+    with parametrize.cached():  # the weights do not change from pass to pass
+        rows = P.eval().sample(DRAWN, device)
+        *_, images = tqdm(rows, "drawing", P.shape[0], unit="row", disable=None, leave=False)
+    return grid(images)
+
+
 def animation(path: Path, pictures: Sequence[Path]) -> list[Path]:
     """A looped GIF of at most FRAMES of the pictures <step>.png, evenly chosen, the last one held longer. Each has its
     step written under it. The path in a list, or none where there was no picture."""
@@ -130,7 +144,8 @@ def losses(folder: Path, found: Mapping[str, Curve], title: str, xlabel: str) ->
     for name in (name.removeprefix("loss/") for name in found if name.startswith("loss/")):
         drawn.append(folder / f"{name}.png")
         ylabel = LOSSES.get(name, f"{name.replace('_', ' ')} loss")
-        _curves(drawn[-1], {name: found[f"loss/{name}"]}, title, xlabel, ylabel)
+        lines = {"training images": found[f"loss/{name}"], "test images": found.get(f"{name}/test")}
+        _curves(drawn[-1], {what: line for what, line in lines.items() if line}, title, xlabel, ylabel)
     return drawn
 
 

@@ -30,6 +30,7 @@ class Training:
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
         self.test_errors: int | None = None  # at the last step
+        self.bits = ""  # per dimension, in words
 
     def go(self) -> bool:
         """Train to the last step, or until a signal asks to stop; True if it came to the end."""
@@ -61,7 +62,7 @@ class Training:
         """The last accuracy on the test set, where there is a classifier, and what to do next, in words."""
         then = f"draw with: python evaler.py --checkpoint {self.folder}"
         if not self.sets:
-            return f"trained to step {self.state.step}\n{then}"
+            return f"trained to step {self.state.step}{self.bits and f', test images {self.bits}'}\n{then}"
         n = len(self.sets["test"][1])
         wrong = self.test_errors
         if wrong is None:  # a finished run was gone on with: no step was made
@@ -78,7 +79,7 @@ class Training:
         if step % cfg.log_every == 0 or last:
             self._flush(bar)
         if step % cfg.eval_every == 0 or last:
-            self._accuracies(bar)
+            self._evaluate(bar)
         if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
             self._pictures()
         if step % cfg.save_every == 0 or last:
@@ -113,9 +114,23 @@ class Training:
         self.log.scalars(step, curves)
         bar.set_postfix(self.shown, refresh=False)
 
+    def _evaluate(self, bar: tqdm) -> None:
+        """A look at the test set: the accuracies of a classifier, the bits of a density model."""
+        if "P" in self.state.nets:
+            self._density(bar)
+        elif self.sets:
+            self._accuracies(bar)
+
+    def _density(self, bar: tqdm) -> None:
+        bits = evaluate.bits_per_dimension(self.state.averaged, self.run.data.arrays.test_image, self.run.device)
+        self.bits = f"{bits:.4f} bits per dimension"
+        self.log.scalars(self.state.step, {"bits_per_dimension/test": bits})
+        self.shown["test"] = f"{bits:.3f}"
+        bar.set_postfix(self.shown, refresh=False)
+        if self.state.step == self.cfg.steps:
+            self.log.result({"bits_per_dimension/test": bits})
+
     def _accuracies(self, bar: tqdm) -> None:
-        if not self.sets:
-            return
         averaged, raw, device = self.state.averaged, self.state.nets["D"], self.run.device
         wrong = {name: evaluate.errors(averaged, *pair, device) for name, pair in self.sets.items()}
         curves = {f"accuracy/{name}": 1 - wrong[name] / len(labels) for name, (_, labels) in self.sets.items()}

@@ -58,6 +58,10 @@ def _identity(facts: dict[str, Any]) -> dict[str, Any]:
 
 def summary(result: dict[str, Any]) -> str:
     """What eval.json holds, for a reader; of many classes, those with the most errors."""
+    if "bits_per_dimension" in result:
+        return (f"{result['recipe']} on {result['dataset']}, step {result['step']}: test images "
+                f"{result['bits_per_dimension']:.4f} bits per dimension, with raw weights "
+                f"{result['bits_per_dimension_raw_weights']:.4f}")
     if "accuracy" not in result:
         return f"{result['recipe']} on {result['dataset']}, step {result['step']}: no classifier, so no accuracy"
     n, beside = result["test_images"], result["supervised_baseline"]

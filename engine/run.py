@@ -18,8 +18,8 @@ from datasets import splits
 from datasets.augment import augment
 from datasets.h5 import Data
 from datasets.pipeline import Pipeline
-from engine import world
-from engine.state import State
+from engine import density, world
+from engine.state import State, find
 from engine.step import Step, rate_factor
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
@@ -58,6 +58,8 @@ def resolve(cfg: Config) -> Config:
     if cfg.shift >= min(spec.shape[:2]):
         raise UserError(f"--shift {cfg.shift}: must be smaller than the images of {spec.name}, "
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")
+    if getattr(cfg, "density", ""):  # the file, because a run folder's newest one changes
+        cfg = dataclasses.replace(cfg, density=str(find(cfg.density, "--density")))
     return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
         f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
 
@@ -119,9 +121,11 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     world.seed_noise(cfg.seed, world.WEIGHTS)
     nets = {name: net.to(device, memory_format=torch.channels_last)
             for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
-    cfg = dataclasses.replace(cfg, threads=world.use_threads(cfg.threads, step_flop(nets["D"], data.spec, cfg)))
+    judge = nets[recipe.nets[0]]
+    cfg = dataclasses.replace(cfg, threads=world.use_threads(cfg.threads, step_flop(judge, data.spec, cfg)))
+    nets |= density.given(cfg, data, judge.pixels, device, saved)
     changes = partial(augment, flip=cfg.flip, shift=cfg.shift) if cfg.flip or cfg.shift else lambda x: x
-    pipeline = Pipeline(images, labels, split, nets["D"].pixels, cfg.batch_size, cfg.seed, device, place, changes,
+    pipeline = Pipeline(images, labels, split, judge.pixels, cfg.batch_size, cfg.seed, device, place, changes,
                         recipe.second_view)
     players = recipe.players(cfg)
     if saved is None:
@@ -143,8 +147,8 @@ def labelled_rows(cfg: Config, labels: np.ndarray, saved: dict[str, Any] | None)
 
 @torch.no_grad()
 def step_flop(D: nn.Module, spec: Spec, cfg: Config) -> float:
-    """About the floating-point operations of a step: three kinds of images pass D forwards and twice backwards, and
-    G's update is worth one kind more."""
+    """About the floating-point operations of a step of a game: three kinds of images pass D forwards and twice
+    backwards, and G's update is worth one kind more."""
     height, width, channels = spec.shape
     counts = []
     for images in (1, 2):  # the second image's share, because a D may judge reference images in every call
@@ -181,11 +185,13 @@ def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:
     """Data-dependent initialisation of every net, from the first images of the walk through `what`."""
     world.seed_noise(cfg.seed, world.DATA_INIT)
     images, _ = pipeline.take(what, 0, 0, INIT_IMAGES)
-    ops.data_init(nets["D"], pipeline.pixels.from_bytes(images))
+    ops.data_init(next(iter(nets.values())), pipeline.pixels.from_bytes(images))
     if "G" in nets:
         ops.data_init(nets["G"], nets["G"].prior(cfg.batch_size, pipeline.device))
     if "E" in nets:
         ops.data_init(nets["E"], ops.sample(nets["G"], nets["G"].prior(INIT_IMAGES, pipeline.device)))
+    if "density" in nets:
+        nets["density"].choose_threshold(pipeline)
 
 
 def record(run: Run) -> dict[str, Any]:

@@ -18,8 +18,8 @@ FORMAT = 2
 
 
 class State:
-    """Step, networks, one optimiser per player, the averaged discriminator, and the losses of the steps that are not
-    yet in a line of the log."""
+    """Step, networks, one optimiser per player, the average of the first network (the discriminator, or a density
+    model), and the losses of the steps that are not yet in a line of the log."""
 
     def __init__(self, nets: dict[str, nn.Module], players: tuple[Player, ...], average: float,
                  capturable: bool = False):
@@ -29,15 +29,17 @@ class State:
         self.moves = {p.name: [w for net in p.trains for w in nets[net].parameters()] for p in players}
         self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
         self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
-        self.averaged = copy.deepcopy(nets["D"]).requires_grad_(False) if average else nets["D"]
+        self.evaluated = next(iter(nets))
+        judge = nets[self.evaluated]
+        self.averaged = copy.deepcopy(judge).requires_grad_(False) if average else judge
         self.seen = {**nets, "averaged": self.averaged}  # by the losses
-        pairs = zip(self.averaged.state_dict().values(), nets["D"].state_dict().values(), strict=True)
+        pairs = zip(self.averaged.state_dict().values(), judge.state_dict().values(), strict=True)
         self.followed = list(zip(*[(a, p) for a, p in pairs if a.is_floating_point()], strict=True))
         self.average_rate = self._changing(1.0)
         self._rates_in_place()
 
     def _changing(self, value: float) -> float | Tensor:
-        return torch.tensor(value, device=next(self.nets["D"].parameters()).device) if self.capturable else value
+        return torch.tensor(value, device=next(self.averaged.parameters()).device) if self.capturable else value
 
     def _rates_in_place(self) -> None:
         for optimiser in self.optimisers.values():

@@ -52,7 +52,7 @@ class Step:
                 terms = loss(state.seen, batch)
             total = sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
             move(state, player, total)
-            if "D" in player.trains:
+            if state.evaluated in player.trains:
                 state.update_average()
             return [*(terms[name].detach() for name in player.terms), total.detach()]
 

@@ -13,7 +13,8 @@ from engine.album import PUBLISHED, draw, publish
 
 
 def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
-    classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes
+    known = run.data.spec.classes
+    classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes if known else None
     result = judging.judge(run, classes, saved, path)
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
@@ -34,6 +35,8 @@ def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
 
 
 def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
+    if "P" in run.nets:
+        raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
     images, labelled = run.data.arrays.train_image, saved["labelled"].numpy()
     features = judging.predict(run.averaged, images, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed

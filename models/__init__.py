@@ -4,6 +4,8 @@ more, as {"E": encoder}:
     D(x) -> ops.Verdict, for x [B, C, H, W] in D.pixels;  G(z) -> [B, C, H, W] in the same range;
     G.prior(n, device) -> z [n, n_z];  E(x) -> mean and log deviation of z, [B, n_z] each.
 
+A density model is alone, {"P": P}: P(x) -> the fields of losses.log_likelihood, for x in P.pixels.
+
 Options of a builder are settings of the recipes that offer them.
 """
 import inspect
@@ -12,12 +14,12 @@ from torch import nn
 
 from config import Config, Spec, UserError, nearest
 
-from . import bad_gan, blog, conv_large, conv_small, dcgan, minibatch, mlp, ssgan
+from . import bad_gan, blog, conv_large, conv_small, dcgan, minibatch, mlp, pixelcnn, ssgan
 
 MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-wide": conv_small.build_wide,
           "conv-large": conv_large.build, "mlp-minibatch": minibatch.build_mlp, "conv-minibatch": minibatch.build_conv,
           "conv-badgan": bad_gan.build, "blog": blog.build, "dcgan": dcgan.build,
-          "ssgan": ssgan.build}
+          "pixelcnn": pixelcnn.build, "ssgan": ssgan.build}
 
 
 def build(cfg: Config, spec: Spec, names: tuple[str, ...] = ("D", "G")) -> dict[str, nn.Module]:

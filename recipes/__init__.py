@@ -16,6 +16,7 @@ from . import (
     manifold_gan,
     mean_teacher,
     minibatch_gan,
+    pixelcnn,
     sgan,
     ssgan,
     supervised,
@@ -24,7 +25,7 @@ from . import (
 from .player import Player, Recipe
 
 METHODS = (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, dcgan, ssgan, blog_svhn,
-           vat, mean_teacher, supervised)
+           vat, mean_teacher, supervised, pixelcnn)
 RECIPES = {method.RECIPE.name: method.RECIPE for method in METHODS}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]

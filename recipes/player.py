@@ -30,7 +30,7 @@ class Recipe(NamedTuple):
     settings: type[Config]
     published: Callable[[Spec], dict[str, Any]]
     players: Callable[[Config], tuple[Player, ...]]
-    nets: tuple[str, ...] = ("D", "G")  # all that it may train
+    nets: tuple[str, ...] = ("D", "G")  # all that it may train, first the one whose average is evaluated
     init_images: Callable[[Config], Literal["pool", "labelled"]] = lambda cfg: "labelled"  # of the data-dependent init
     rate: Callable[[Config, int, int], float] = lambda cfg, step, steps_per_epoch: 1.0  # of all learning rates, a share
     second_view: bool = False  # whether unlabelled images come twice in a batch, each time augmented anew

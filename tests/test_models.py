@@ -28,7 +28,7 @@ COUNTS += [("mlp-minibatch", "MNIST", (28, 28, 1), 1_538_770 + 125_000 + 1_600, 
 # Of the reference without labels: 9 more outputs of D's dense layer, and the affine norms of G, which there were dead.
 COUNTS += [("dcgan", "MNIST", (28, 28, 1), 259_521 + 9 * 2049, 65_248 + 2 * (100 + 25 + 6)),
            ("dcgan", "SVHN", (32, 32, 3), 1_034_241 + 9 * 4097, 1_078_595 + 2 * (384 + 128 + 64))]
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", [name for name in MODELS if name != "pixelcnn"])  # has its own tests
 
 
 def pair(name, head="implicit", classes=10, **options):
@@ -250,7 +250,7 @@ def test_bad_gan_layers_are_the_references():
     assert mean.shape == log_deviation.shape == (3, 100)
 
 
-@every_model
+@pytest.mark.parametrize("name", MODELS)
 def test_options_have_defaults(name):
     parameters = list(inspect.signature(MODELS[name]).parameters.values())
     assert all(p.default is not p.empty for p in parameters[1:])
