@@ -10,7 +10,9 @@ from PIL import Image
 
 import evaler
 from config import UserError
+from datasets import splits
 from engine import calibration, evaluate, state
+from ops import Verdict
 from tests.runs import evaluated
 
 
@@ -120,8 +122,18 @@ def test_the_temperature_is_fitted_on_training_images_alone(runs, monkeypatch):
     other = arrays._replace(test_image=255 - arrays.test_image, test_label=np.roll(arrays.test_label, 1))
     assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved["labelled"].numpy()) == before
     assert before.fitted_on == "50 validation training images"
-    alone, kept = restored(runs["alone"])
-    assert calibration.of(alone, kept["labelled"].numpy()).fitted_on == "50 labelled training images"
+    held = splits.choose(arrays.train_label, 10, 50, 1, 50).validation
+    classes = evaluate.predict(run.averaged, arrays.train_image[held], run.device).classes
+    assert before.temperature == calibration.temperature(classes, torch.from_numpy(arrays.train_label[held]), 0.05)
+
+
+def test_labelled_images_learnt_by_heart_make_nobody_surer(runs, monkeypatch):
+    run, saved = restored(runs["alone"])
+    sure = torch.nn.functional.one_hot(torch.from_numpy(run.data.arrays.train_label[saved["labelled"].numpy()]))
+    monkeypatch.setattr(calibration.evaluate, "predict", lambda *args: Verdict(3.0 * sure, sure[:, 0], sure))
+    found = calibration.of(run, saved["labelled"].numpy())
+    assert found.temperature == pytest.approx(1.0)
+    assert found.fitted_on == "50 labelled training images"
 
 
 def test_the_page_of_a_run_tells_what_eval_json_holds(runs):
