@@ -53,7 +53,7 @@ def discriminator(nets, b, factors: Mapping[str, float]):
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:
     factors = CONSISTENCY_MLP if improved_gan.on_mlp(cfg) else CONSISTENCY
-    D, G = improved_gan.players(cfg)
+    D, G = improved_gan.plain(cfg)
     return D._replace(terms=(*D.terms, *factors), loss=partial(discriminator, factors=factors)), G
 
 

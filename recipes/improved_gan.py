@@ -4,6 +4,10 @@ Techniques for Training GANs", sections 3.1 and 5; settings from its code, opena
     L_D = -E log p(y | x, real) + 1/2 E[-log D(x_unl)] + 1/2 E[-log(1 - D(G(z)))]
     L_G = distance of E f(G(z)) and E f(x_unl), f the last hidden layer (squared for the MLP, absolute for conv nets)
 
+With --balance W, which is ours and the default of Digits alone, L_D also has W (log K - H[E p(y | x_unl, real)]): the
+unlabelled images are to be spread evenly over the classes, as the labelled ones are. Without it a few labels that lie
+badly can give a whole cluster of a digit to another class (figure/result/LOG.md).
+
 Where this differs from the code, and why:
 - the averaged weights are bias-corrected; the code starts them at zero, which shrinks biases for the first epochs;
 - the default schedules of Digits, MNIST and Fashion are short, for a CPU: the learning rates fall to 0 over the second
@@ -15,13 +19,16 @@ Where this differs from the code, and why:
 - products and convolutions are in bfloat16 where the hardware has it; --precision float32 is the original's arithmetic;
 - Digits and Circles are not published data sets: their networks are smaller (models/mlp.py), their settings ours.
 """
+import dataclasses
+import math
 from functools import partial
+from typing import Annotated
 
 from torch import Tensor
 
 import losses
 import ops
-from config import Config, GanConfig, Spec
+from config import Config, GanConfig, Spec, Within
 
 from .player import Loss, Player, Recipe
 
@@ -38,6 +45,14 @@ PUBLISHED = {
     "SVHN": {**CONV, "labels": 1000, "epochs": 900.0},
     "CIFAR10": {**CONV, "labels": 4000, "epochs": 1200.0},
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(GanConfig):
+    """One term that is not the paper's."""
+
+    balance: Annotated[float, Within(0)] = 0.0
+    """Weight of the term that spreads unlabelled images evenly over the classes (0: left out)."""
 
 
 def published(spec: Spec) -> dict:
@@ -59,6 +74,12 @@ def discriminator(nets, b):
     return terms(b.y_lab, *ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z)))
 
 
+def balanced(nets, b, weight):
+    labelled, real, fake = ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z))
+    unevenness = math.log(real.classes.shape[1]) - losses.marginal_entropy(real.classes)
+    return {**terms(b.y_lab, labelled, real, fake), "balance": weight * unevenness}
+
+
 def generator(nets, b, norm):
     D, G = nets["D"], nets["G"]
     fake, real = ops.features(D, G(b.z), b.x_unl)
@@ -78,13 +99,21 @@ def game(cfg: GanConfig, discriminator: Loss, d_terms: tuple[str, ...], generato
             Player("G", ("G",), g_terms, generator, partial(adam, lr=cfg.learning_rate_g)))
 
 
-def players(cfg: GanConfig) -> tuple[Player, Player]:
+def plain(cfg: GanConfig) -> tuple[Player, Player]:
+    """The players of the paper."""
     return game(cfg, discriminator, ("supervised", "real", "fake"),
                 partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",))
+
+
+def players(cfg: Settings) -> tuple[Player, Player]:
+    D, G = plain(cfg)
+    if cfg.balance:
+        D = D._replace(terms=(*D.terms, "balance"), loss=partial(balanced, weight=cfg.balance))
+    return D, G
 
 
 def init_images(cfg: Config) -> str:
     return "pool" if on_mlp(cfg) else "labelled"
 
 
-RECIPE = Recipe("improved-gan", CITATION, GanConfig, published, players, init_images=init_images)
+RECIPE = Recipe("improved-gan", CITATION, Settings, published, players, init_images=init_images)

@@ -72,7 +72,7 @@ def discriminator(nets, b, gamma, epsilon, eta):
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:
-    D, G = improved_gan.players(cfg)
+    D, G = improved_gan.plain(cfg)
     loss = partial(discriminator, gamma=cfg.gamma, epsilon=cfg.epsilon, eta=cfg.eta)
     return D._replace(terms=(*D.terms, "manifold"), loss=loss), G
 
