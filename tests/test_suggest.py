@@ -29,6 +29,9 @@ def test_the_typical_image_lies_where_others_are():
     # eq. 1: the inverse mean distance to the 20 nearest others
     distances = np.sort(np.linalg.norm(cluster[4] - cluster, axis=1))[1:21]
     assert density[4] == pytest.approx(1 / distances.mean(), rel=1e-5)
+    chosen, = suggest.typical(cluster + 5, np.empty(0, np.int64), 1, seed=1)
+    directions = (cluster + 5) / np.linalg.norm(cluster + 5, axis=1, keepdims=True)
+    assert chosen == suggest.typicality(directions, directions).argmax()
 
 
 def test_more_can_be_asked_than_there_are_clusters():
