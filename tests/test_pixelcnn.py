@@ -209,6 +209,16 @@ def test_training_lowers_the_bits_per_dimension(build):
     assert np.mean(bits[-5:]) < 0.95 * np.mean(bits[:3])
 
 
+def test_the_average_follows_the_weights(build):
+    run = build("pixelcnn", average=0.9)
+    ours, seen = run.state.averaged.head.bias, []
+    for _ in range(3):
+        run.step()
+        seen.append(run.state.nets["P"].head.bias.detach().clone())
+    shares = torch.tensor([0.81, 0.9, 1.0]) / 2.71
+    torch.testing.assert_close(ours, (torch.stack(seen) * shares[:, None]).sum(0))
+
+
 def test_a_run_from_the_trainer_to_the_evaluator(data_dir, tmp_path, capsys):
     flags = ["--recipe=pixelcnn", "--dataset=Grey8", f"--data_dir={data_dir}", f"--train_dir={tmp_path}", "--steps=4",
              "--eval_every=2", "--log_every=2", "--batch_size=8", "--device=cpu"]
