@@ -229,7 +229,7 @@ def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     assert cfg.dataset == dataset
     assert cfg.labels % spec.classes == 0
     resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
-    assert resolved.steps == cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size))
+    assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
 
 
 def test_improved_gan_has_the_published_conv_settings(data_dir):

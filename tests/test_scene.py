@@ -121,7 +121,7 @@ def test_unlabelled_points_help_to_tell_the_rings_apart(rings):
 def test_a_run_on_points_leaves_its_scenes(rings):
     folder, _ = rings
     assert {path.name for path in (folder / "eval").iterdir()} == {
-        "eval.json", "samples.png", "labels_alone.png", "training.gif", "accuracy.png", "confusion.png",
+        "eval.json", "card.md", "samples.png", "labels_alone.png", "training.gif", "accuracy.png", "confusion.png",
         "reliability.png", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png", "g_loss.png",
         "feature_matching.png"}
     frames = [np.asarray(Image.open(path)) for path in sorted((folder / "samples").iterdir())]
