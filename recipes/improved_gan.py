@@ -47,6 +47,9 @@ PUBLISHED = {
 }
 
 
+BALANCE = {"Digits": 0.3}
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings(GanConfig):
     """One term that is not the paper's."""
@@ -56,7 +59,8 @@ class Settings(GanConfig):
 
 
 def published(spec: Spec) -> dict:
-    """Settings for a data set; one without published settings takes conv-small where its size allows."""
+    """Settings for a data set, which recipes that build on this one share; one without published settings takes
+    conv-small where its size allows."""
     height, width, _ = spec.shape
     conv = not (height % 8 or width % 8) and min(height, width) >= 16
     other = {**CONV, "epochs": 200.0} if conv else {**MLP, **SHORT, "epochs": 100.0}
@@ -116,4 +120,8 @@ def init_images(cfg: Config) -> str:
     return "pool" if on_mlp(cfg) else "labelled"
 
 
-RECIPE = Recipe("improved-gan", CITATION, Settings, published, players, init_images=init_images)
+def own(spec: Spec) -> dict:
+    return {**published(spec), "balance": BALANCE.get(spec.name, 0.0)}
+
+
+RECIPE = Recipe("improved-gan", CITATION, Settings, own, players, init_images=init_images)
