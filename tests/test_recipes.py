@@ -523,3 +523,16 @@ def test_named_rows_are_trained_on_and_kept_for_a_resume(build, tmp_path):
     path = state.save(named.state.state_dict(), engine_run.record(named), tmp_path, keep=1)
     file.unlink()
     assert engine_run.build(named.cfg, state.load(path)).pipeline.split.labelled.tolist() == chosen.tolist()
+
+
+def test_balance_is_how_unevenly_unlabelled_images_lie_in_the_classes(build):
+    plain, balanced = build("improved-gan"), build("improved-gan", balance=0.3)
+    assert [player.terms for player in plain.players] == [("supervised", "real", "fake"), ("feature_matching",)]
+    for net in balanced.state.seen.values():
+        net.eval()  # without noise
+    batch = batch_of(balanced, 0)
+    p = torch.softmax(balanced.state.nets["D"](batch.x_unl).classes.double(), 1).mean(0)
+    terms = balanced.players[0].loss(balanced.state.seen, batch)
+    expected = 0.3 * (np.log(len(p)) + (p * p.log()).sum())
+    torch.testing.assert_close(terms["balance"].double(), expected, rtol=1e-4, atol=1e-7)
+    assert terms["balance"] > 1e-4
