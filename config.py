@@ -75,7 +75,10 @@ class Config:
     seed: Seed = 1
     """Initial weights, order of the images and noise."""
     validation: CountOrNone = 0
-    """Training images cut off (never trained on) to watch accuracy/validation."""
+    """Training images cut off (never trained on) to watch accuracy/validation (0: none; with --select validation a
+    fifth of the training images, 1000 at most)."""
+    select: Literal["last", "validation"] = "last"
+    """Checkpoint that counts: the last, or that with the best accuracy on validation images (of equals the first)."""
     epochs: Annotated[float, Within(1e-6)] = 100.0
     """Passes over the unlabelled images."""
     steps: CountOrNone = 0

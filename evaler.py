@@ -69,8 +69,7 @@ def main(argv: list[str]) -> None:
     options = parse(Options, argv, "evaler.py", __doc__)
     within(options)
     do = ACTIONS.get(action(argv), use.evaluate)
-    path = state.find(options.checkpoint)
-    saved = state.load(path)
+    path, saved = state.selected(options.checkpoint)
     do(options, evaluate.restore(saved, path, options.data_dir, options.device), saved, path)
 
 

@@ -38,7 +38,8 @@ def settings(argv: list[str]) -> Config:
     first = peek(argv)
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels)
+    share = 0.8 if default.select == "validation" else 1.0  # the rest can be validation images
+    labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels, share)
     return over(dataclasses.replace(default, labels=labels), recipe, argv)
 
 

@@ -54,14 +54,14 @@ def spec(name: str, data_dir: Path) -> Spec:
     return _named(h5.read_spec(known), known) if isinstance(known, Path) else known.spec
 
 
-def labels_at_hand(name: str, data_dir: Path, usual: int) -> int:
+def labels_at_hand(name: str, data_dir: Path, usual: int, share: float = 1.0) -> int:
     """A number of labelled images to begin with, the same of each class: the usual one; of a set of the user's own not
-    more than it has, and all that it has if there are unlabelled images beside them."""
+    more than that share of what it has, and all of that if there are unlabelled images beside them."""
     known = _resolve(name, data_dir)
     if not isinstance(known, Path):
         return usual
     labels, classes = h5.read_labels(known)
-    each = int(np.bincount(labels[labels >= 0], minlength=classes).min(initial=len(labels)))
+    each = int(share * np.bincount(labels[labels >= 0], minlength=classes).min(initial=len(labels)))
     return (classes * (each if (labels < 0).any() else min(usual // max(1, classes), each))) or usual
 
 

@@ -148,7 +148,8 @@ def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Pa
             **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
                                                          "labelled", "seed", "average")},
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
-            "selection": "last checkpoint, no selection on test images" if last else "checkpoint named by the user",
+            "selection": saved.get("selection") or ("last checkpoint, no selection on test images" if last
+                                                    else "checkpoint named by the user"),
             "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
             "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
 

@@ -59,16 +59,17 @@ class Training:
         return state_.step == cfg.steps
 
     def summary(self) -> str:
-        """The last accuracy on the test set, where there is a classifier, and what to do next, in words."""
+        """The accuracy on the test set of the step that counts, where there is a classifier, and what to do next, in
+        words."""
         then = f"draw with: python evaler.py --checkpoint {self.folder}"
         if not self.sets:
             return f"trained to step {self.state.step}{self.bits and f', test images {self.bits}'}\n{then}"
-        n = len(self.sets["test"][1])
-        wrong = self.test_errors
+        n, best = len(self.sets["test"][1]), self.state.best
+        step, wrong = (best["step"], best["test_errors"]) if best else (self.state.step, self.test_errors)
         if wrong is None:  # a finished run was gone on with: no step was made
             wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
-        return (f"test accuracy {report.accuracy(wrong, n, self.state.step, self.cfg.average)}\n"
-                f"evaluate and {then}")
+        return (f"test accuracy {report.accuracy(wrong, n, step, self.cfg.average)}"
+                f"{', best on validation' if best else ''}\nevaluate and {then}")
 
     def _ask_to_stop(self, *_) -> None:
         self.stop = True
@@ -82,7 +83,7 @@ class Training:
             self._evaluate(bar)
         if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
             self._pictures()
-        if step % cfg.save_every == 0 or last:
+        if step % cfg.save_every == 0 or last or (self.state.best and self.state.best["step"] == step):
             self._save()
 
     def _check(self) -> None:
@@ -136,6 +137,10 @@ class Training:
         curves = {f"accuracy/{name}": 1 - wrong[name] / len(labels) for name, (_, labels) in self.sets.items()}
         images, labels = self.sets["test"]
         curves["accuracy/test_raw_weights"] = 1 - evaluate.errors(raw, images, labels, device) / len(labels)
+        best = self.state.best
+        if self.cfg.select == "validation" and (not best or curves["accuracy/validation"] > best["accuracy"]):
+            self.state.best = {"step": self.state.step, "accuracy": curves["accuracy/validation"],
+                               "test_errors": wrong["test"]}
         self.log.scalars(self.state.step, curves)
         self.shown["test"] = f"{curves['accuracy/test']:.2%}"
         bar.set_postfix(self.shown, refresh=False)

@@ -29,8 +29,8 @@ def curves(folder: Path) -> dict[str, Curve]:
 
 def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
     """The longest finished `supervised` run beside the run `folder` with the labelled images, data, network and seed of
-    `facts` (what the run's config.json holds): its accuracy and folder name. None if there is none, or if the run is
-    supervised itself."""
+    `facts` (what the run's config.json holds): its accuracy, folder name, and the step that counts. None if there
+    is none, or if the run is supervised itself."""
     if facts["settings"]["recipe"] == "supervised":
         return None
     wanted = _identity(facts) | {"recipe": "supervised"}
@@ -41,14 +41,17 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
             other = json.loads(config.read_text())
             if config.parent.is_symlink() or _identity(other) != wanted:
                 continue
-            steps, accuracies = curves(config.parent)["accuracy/test"]
+            steps, accuracies = (seen := curves(config.parent))["accuracy/test"]
             if steps[-1] == other["settings"]["steps"]:
+                at = -1
+                if other["settings"].get("select") == "validation":
+                    at = seen["accuracy/validation"][1].index(max(seen["accuracy/validation"][1]))
                 newest = (config.parent / "metrics.jsonl").stat().st_mtime
-                found.append((steps[-1], newest, config.parent.name, accuracies[-1]))
+                found.append((steps[-1], newest, config.parent.name, steps[at], accuracies[at]))
     if not found:
         return None
-    steps, _, run, accuracy = max(found)
-    return {"accuracy": accuracy, "run": run, "steps": steps}
+    *_, run, step, accuracy = max(found)
+    return {"accuracy": accuracy, "run": run, "steps": step}
 
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +70,8 @@ def summary(result: dict[str, Any]) -> str:
     n, beside = result["test_images"], result["supervised_baseline"]
     lines = [f"{result['recipe']} on {result['dataset']}, {result['labels']} labels",
              f"test accuracy {accuracy(result['errors'], n, result['step'], result['average'])}"]
+    if result["selection"].startswith("best"):
+        lines.append(result["selection"])
     if result["average"]:
         lines.append(f"with raw weights {_share(result['errors_raw_weights'], n)}")
     if beside:

@@ -81,6 +81,18 @@ def term_weights(cfg: Config, recipe: recipes.Recipe) -> dict[str, float]:
     return weights
 
 
+def held_out(cfg: Config, labels: np.ndarray, labelled: int) -> Config:
+    """The settings with the number of validation images worked out for those training labels (-1: none), so many of
+    which are of labelled images."""
+    if cfg.select == "last" or cfg.validation:
+        return cfg
+    count = min(1000, len(labels) // 5, int((labels >= 0).sum()) - labelled)
+    if count < 1:
+        raise UserError(f"--select validation: no training image with a label is left beside the {labelled} labelled "
+                        "ones; use fewer, or --select last")
+    return dataclasses.replace(cfg, validation=count)
+
+
 def scheduled(cfg: Config, pool: int, test: int) -> Config:
     """The settings with steps, epochs and intervals worked out for that many unlabelled and test images."""
     if cfg.batch_size > pool:
@@ -112,8 +124,9 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
         raise UserError(f"{datasets.path(cfg.dataset, cfg.data_dir)}: its images are not those of the checkpoint "
                         f"(digest {data.digest[:12]}, not {saved['data']['digest'][:12]}); fetch the same data again")
     images, labels = data.arrays.train_image, data.arrays.train_label
-    split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation,
-                          labelled_rows(cfg, labels, saved))
+    rows = labelled_rows(cfg, labels, saved)
+    cfg = held_out(cfg, labels, cfg.labels if rows is None else len(rows))
+    split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation, rows)
     cfg = dataclasses.replace(cfg, labels=len(split.labelled))
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image))
     if saved and saved["step"] > cfg.steps:

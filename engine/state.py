@@ -26,6 +26,7 @@ class State:
         """`capturable`: what changes from step to step lies in tensors on the device, as a CUDA graph needs it."""
         self.step, self.nets, self.average, self.capturable = 0, nets, average, capturable
         self.losses: list[list[float]] = []
+        self.best: dict[str, float] | None = None  # step, validation accuracy and test errors of the step selected
         self.moves = {p.name: [w for net in p.trains for w in nets[net].parameters()] for p in players}
         self.optimisers = {p.name: p.optimiser(self.moves[p.name]) for p in players}
         self.full_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in self.optimisers.items()}
@@ -69,13 +70,13 @@ class State:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers, tensors and numbers."""
-        return {"step": self.step, "losses": self.losses, "averaged": self.averaged.state_dict(),
+        return {"step": self.step, "losses": self.losses, "best": self.best, "averaged": self.averaged.state_dict(),
                 "nets": {name: net.state_dict() for name, net in self.nets.items()},
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take the saved values in place of the present ones."""
-        self.step, self.losses = saved["step"], saved["losses"]
+        self.step, self.losses, self.best = saved["step"], saved["losses"], saved["best"]
         for name, net in self.nets.items():
             net.load_state_dict(saved["nets"][name])
         self.averaged.load_state_dict(saved["averaged"])
@@ -102,8 +103,8 @@ def fitting(path: Path, what: str) -> Iterator[None]:
 
 def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: int) -> Path:
     """Write model-<step>.pt with `content` (State.state_dict) and `record` (settings, labelled rows, data) and drop
-    all but the `keep` newest. Whole or not at all: temporary name, fsync, rename. UserError where the disk does not
-    take it."""
+    all but the `keep` newest and the best. Whole or not at all: temporary name, fsync, rename. UserError where the disk
+    does not take it."""
     path = folder / f"model-{content['step']}.pt"
     partial = path.with_suffix(".tmp")
     try:
@@ -116,8 +117,10 @@ def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: in
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error}); free some space or choose another --train_dir") from None
+    best = content["best"] and content["best"]["step"]
     for old in checkpoints(folder)[:-keep]:
-        old.unlink()
+        if old.name != f"model-{best}.pt":
+            old.unlink()
     return path
 
 
@@ -143,8 +146,8 @@ def find(path: str | Path, flag: str = "--checkpoint") -> Path:
     return path
 
 
-KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "resumed", "step", "losses", "nets",
-        "averaged", "optimisers"}
+KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "resumed", "step", "losses", "best",
+        "nets", "averaged", "optimisers"}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -160,3 +163,22 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}); not written by "
                         f"trainer.py of this version")
     return saved
+
+
+def selected(asked: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint that counts, and what `load` says of it: the file asked for, or of a folder that with the best
+    validation accuracy so far, if the run selects by that (its "selection" then tells so), else the newest. UserError
+    if it is not there or not sound."""
+    path = find(asked)
+    saved = load(path)
+    if not saved["best"] or not Path(asked).is_dir():
+        return path, saved
+    with fitting(path, "selection"):
+        step, accuracy = int(saved["best"]["step"]), float(saved["best"]["accuracy"])
+        chosen = f"best on validation, step {step} ({accuracy:.2%} of {saved['settings']['validation']} images right)"
+    if step != saved["step"]:
+        path = path.with_name(f"model-{step}.pt")
+        if not path.is_file():
+            raise UserError(f"{path}: the checkpoint that is best on validation is gone; name another one")
+        saved = load(path)
+    return path, {**saved, "selection": f"{chosen}, no selection on test images"}

@@ -14,12 +14,12 @@ from torch import nn
 
 from config import Config, Spec, UserError, nearest
 
-from . import bad_gan, blog, conv_large, conv_small, dcgan, minibatch, mlp, pixelcnn, ssgan
+from . import bad_gan, blog, conv_large, conv_small, dcgan, minibatch, mlp, pixelcnn, resnet, ssgan
 
 MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-wide": conv_small.build_wide,
           "conv-large": conv_large.build, "mlp-minibatch": minibatch.build_mlp, "conv-minibatch": minibatch.build_conv,
           "conv-badgan": bad_gan.build, "blog": blog.build, "dcgan": dcgan.build,
-          "pixelcnn": pixelcnn.build, "ssgan": ssgan.build}
+          "pixelcnn": pixelcnn.build, "ssgan": ssgan.build, "resnet18": resnet.build}
 
 
 def build(cfg: Config, spec: Spec, names: tuple[str, ...] = ("D", "G")) -> dict[str, nn.Module]:

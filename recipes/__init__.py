@@ -10,6 +10,7 @@ from . import (
     bad_gan,
     blog_svhn,
     catgan,
+    cats_dogs,
     ct_gan,
     dcgan,
     improved_gan,
@@ -25,7 +26,7 @@ from . import (
 from .player import Player, Recipe
 
 METHODS = (improved_gan, minibatch_gan, bad_gan, ct_gan, manifold_gan, catgan, sgan, dcgan, ssgan, blog_svhn,
-           vat, mean_teacher, supervised, pixelcnn)
+           cats_dogs, vat, mean_teacher, supervised, pixelcnn)
 RECIPES = {method.RECIPE.name: method.RECIPE for method in METHODS}
 
 __all__ = ["RECIPES", "Player", "Recipe", "defaults", "find"]

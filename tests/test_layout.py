@@ -62,9 +62,11 @@ def test_the_share_is_held_out_of_each_class_by_seed(folder):
         assert tests.setdefault(seed, held) == held
     assert tests[1] != tests[2]
     # At least one is held out and at least one is trained on.
-    for share, count in ((0.001, 1), (0.9, 9)):
+    fill(folder, *numbers("cow/{}.jpg", 2))
+    for share, dogs in ((0.001, 1), (0.9, 9)):
         found, _, _ = arranged(folder, "", share)
-        assert sum(test for file, (_, test) in found.items() if file.startswith("dog")) == count
+        held = collections.Counter(file[:3] for file, (_, test) in found.items() if test)
+        assert (held["dog"], held["cow"]) == (dogs, 1)
 
 
 def test_rows_are_mixed_by_seed(folder):
@@ -107,7 +109,7 @@ def test_a_name_without_a_class_is_told(folder):
 
 def test_a_table_labels_pictures(folder, tmp_path):
     fill(folder, *numbers("{}.jpg", 5), "more/x.jpg")
-    text = "\ufeffwho,label,file\nme,cat,0.jpg\nme,cat,./1.jpg\n,dog,2.jpg\n,dog,more/x.jpg\n,,3.jpg\n,cat,none.jpg\n"
+    text = "\ufefffile,who,label\n0.jpg,me,cat\n./1.jpg,me,cat\n2.jpg,,dog\nmore/x.jpg,,dog\n3.jpg,,\nnone.jpg,,cat\n"
     for place, name in ((folder, "labels.csv"), (tmp_path, str(tmp_path / "labels.csv"))):
         (place / "labels.csv").write_text(text)
         found, problems, _ = arranged(folder, name)

@@ -28,6 +28,7 @@ COUNTS += [("mlp-minibatch", "MNIST", (28, 28, 1), 1_538_770 + 125_000 + 1_600, 
 # Of the reference without labels: 9 more outputs of D's dense layer, and the affine norms of G, which there were dead.
 COUNTS += [("dcgan", "MNIST", (28, 28, 1), 259_521 + 9 * 2049, 65_248 + 2 * (100 + 25 + 6)),
            ("dcgan", "SVHN", (32, 32, 3), 1_034_241 + 9 * 4097, 1_078_595 + 2 * (384 + 128 + 64))]
+COUNTS += [("resnet18", "a", (224, 224, 3), 11_181_642, 5_266_304)]
 every_model = pytest.mark.parametrize("name", [name for name in MODELS if name != "pixelcnn"])  # has its own tests
 
 
@@ -197,7 +198,7 @@ def test_ssgan_takes_256_pixels():
 @pytest.mark.parametrize(("name", "shape"), [("conv-small", (28, 28, 1)), ("conv-small", (8, 8, 1)),
                                              ("conv-minibatch", (28, 28, 1)), ("conv-badgan", (8, 8, 1)),
                                              ("conv-wide", (28, 28, 1)), ("conv-large", (28, 28, 1)),
-                                             ("blog", (20, 20, 3)), ("ssgan", (32, 24, 3)),
+                                             ("blog", (20, 20, 3)), ("resnet18", (24, 32, 3)), ("ssgan", (32, 24, 3)),
                                              ("ssgan", (8, 8, 1)), ("ssgan", (257, 257, 3)),
                                              ("dcgan", (32, 28, 1)), ("dcgan", (12, 12, 1)), ("dcgan", (30, 30, 1)),
                                              ("dcgan", (68, 68, 3))])
@@ -248,6 +249,40 @@ def test_bad_gan_layers_are_the_references():
     assert nets["E"].out.in_features == 8192
     mean, log_deviation = nets["E"](nets["G"](nets["G"].prior(3, "cpu")))
     assert mean.shape == log_deviation.shape == (3, 100)
+
+
+def test_the_generator_beside_resnet18_is_the_references():
+    G = pair_of("resnet18", (224, 224, 3))["G"]
+    layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0], m.bias) for m in layers] == [
+        (100, 512, 7, 1, 0, None), (512, 256, 4, 2, 1, None), (256, 128, 4, 2, 1, None), (128, 64, 4, 4, 0, None),
+        (64, 3, 4, 2, 1, None)]
+    norms = [m for m in G.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [m.num_features for m in norms] == [512, 256, 128, 64]
+    for m in layers:
+        assert m.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    for m in norms:
+        assert m.weight.mean().item() == pytest.approx(1, abs=0.01)
+        assert 0.01 < m.weight.std().item() < 0.03
+        assert not m.bias.any()
+    z = G.prior(1000, "cpu")
+    assert (z.mean().abs() < 0.02, z.std().item()) == (True, pytest.approx(1, abs=0.02))
+
+
+@pytest.mark.parametrize(("shape", "start"), [((224, 224, 3), (7, 7)), ((128, 160, 3), (4, 5)), ((64, 64, 3), (4, 4)),
+                                              ((48, 64, 1), (3, 4)), ((16, 16, 4), (1, 1)), ((144, 144, 2), (9, 9))])
+def test_resnet18_takes_multiples_of_16(shape, start):
+    nets = pair_of("resnet18", shape)
+    images = nets["G"](nets["G"].prior(2, "cpu"))
+    assert images.shape == (2, shape[2], *shape[:2])
+    assert 0 <= images.min() <= images.max() <= 1
+    assert nets["G"].up[0].kernel_size == start
+    assert nets["D"].eval()(images).features.shape == (2, 512)
+
+
+def pair_of(name, shape):
+    torch.manual_seed(0)
+    return MODELS[name](Spec("a", shape, 2))
 
 
 @pytest.mark.parametrize("name", MODELS)

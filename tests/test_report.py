@@ -80,7 +80,7 @@ def result(classes):
     for k in range(classes):
         confusion[k][k], confusion[k][(k + 1) % classes] = 100 - k, k
     return {"recipe": "improved-gan", "dataset": "Toy", "labels": 50, "test_images": 360, "errors": 42, "step": 7,
-            "average": 0.9,
+            "average": 0.9, "selection": "last checkpoint, no selection on test images", "accuracy": 1 - 42 / 360,
             "errors_raw_weights": 36, "nll": 0.25, "ece": 0.0625, "confusion": confusion, "supervised_baseline": None,
             "per_class": [{"class": f"<{k}>", "images": 100, "errors": k, "accuracy": 1 - k / 100}
                           for k in range(classes)]}
@@ -90,6 +90,9 @@ def test_summary_says_what_was_found():
     text = report.summary(result(3) | {"supervised_baseline": BASELINE})
     assert "test accuracy 88.33% (42 of 360 wrong; averaged weights of step 7)" in text
     assert "raw weights 90.00% (36 of 360 wrong)" in text
+    assert "selection" not in text
+    best = report.summary(result(3) | {"selection": "best on validation, step 7 (80.00% of 20 images right)"})
+    assert "best on validation, step 7 (80.00% of 20 images right)" in best.splitlines()
     assert "the same classifier on the 50 labels alone 85.28% (53 of 360 wrong; 20 steps; alone)" in text
     assert "0.2500 nats, calibration error 6.25%" in text
     assert text.splitlines()[-1].split() == ["<2>", "100", "2", "98.00%", "<0>", "(2)"]
