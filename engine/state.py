@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from config import UserError
 from recipes import Player
 
-FORMAT = 2
+FORMAT = 3
 
 
 class State:
