@@ -60,7 +60,7 @@ def test_a_file_with_other_content_is_fetched_anew(tmp_path, server):
 @pytest.mark.parametrize("fault", ["drop", "reset", "hang"])
 def test_an_interrupted_download_goes_on_where_it_stopped(tmp_path, server, fault):
     server.faults, server.after = [fault], 200_000
-    message = refused(tmp_path, f"{server.url}/{NAME}", timeout=0.5)
+    message = refused(tmp_path, f"{server.url}/{NAME}", timeout=2.0)
     assert NAME in message
     assert {"drop": "ended after 200000 of 300000", "reset": "reset", "hang": "timed out"}[fault] in message
     assert "Run the same command again" in message

@@ -131,7 +131,7 @@ def test_bad_commands(tmp_path, pictures, flags, found):
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
-@pytest.mark.parametrize("flag", [("--size", "64"), ("--no_grey",), ("--strict",), ("--labels", "x.csv")])
+@pytest.mark.parametrize("flag", [("--size", "64"), ("--no_grey",), ("--strict",)])
 def test_flags_of_a_folder_need_one(tmp_path, flag):
     done = download(tmp_path, "--dataset", "MNIST", *flag)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

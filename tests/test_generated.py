@@ -84,7 +84,7 @@ def test_ways_between_normal_points_are_great_circles():
         torch.testing.assert_close(point, torch.cos(t * angle) * a + torch.sin(t * angle) * c)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "pixelcnn"])
 def test_normal_and_uniform_z_are_told_apart(name):
     nets = MODELS[name](Spec("a", SHAPES[name], 3))
     z = nets["G"].prior(2000, "cpu")

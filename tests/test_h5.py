@@ -68,7 +68,7 @@ def test_one_contiguous_array_per_part(file):
         for part in h5.PARTS:
             assert content[part].chunks is None
             assert content[part].compression is None
-        assert sorted(content.attrs) == ["class_names", "digest", "format", "name", "source"]
+        assert sorted(content.attrs) == ["class_names", "digest", "format", "name", "resize", "source"]
 
 
 def test_digest_tells_pixels_labels_and_shapes_apart():
