@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Classifier(nn.Module):
 
     def __init__(self, D: nn.Module, temperature: float = 1.0):
         super().__init__()
-        self.D, self.temperature = copy.deepcopy(D).cpu().eval(), temperature
+        self.D, self.temperature = copy.deepcopy(D).cpu().eval().requires_grad_(False), temperature
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         verdict = self.D(self.D.pixels.from_bytes(images.permute(0, 3, 1, 2)))
@@ -45,7 +46,8 @@ def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, clas
     classifier = Classifier(D, temperature)
     some = torch.from_numpy(np.ascontiguousarray(images[:CHECKED]))
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, torch.no_grad():
+        with (tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, torch.no_grad(),
+              warnings.catch_warnings(action="ignore")):  # of the exporter about itself; the answers are compared below
             made = Path(folder) / path.name
             save(made, classifier, some, class_names)
             difference = max(float((ours - torch.as_tensor(theirs)).abs().max())
