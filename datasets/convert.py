@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from config import UserError
+from datasets import splits
 
 CHANNELS = (1, 2, 3, 4)
 # Names of the arrays of an .npz: ours, those of Keras, and one part that has to be divided.
@@ -27,6 +28,12 @@ class Part(NamedTuple):
 
     images: np.ndarray  # uint8 [N, H, W, C]
     labels: np.ndarray  # int64 [N], -1 where there is none
+
+
+def divided(whole: Part, share: float, seed: int) -> tuple[Part, Part, str]:
+    """The training and the test part of images that are not divided yet, and how that was done, in words."""
+    train, test = (Part(whole.images[rows], whole.labels[rows]) for rows in splits.hold_out(whole.labels, share, seed))
+    return train, test, f"{share:.4g} of each class held out as test images, seed {seed}"
 
 
 class Found(NamedTuple):

@@ -43,6 +43,7 @@ def decode_all(paths: Sequence[str], look: Look) -> list[bytes | str]:
 def decode(path: str, look: Look) -> np.ndarray:
     """uint8 [H, W, C] of the first picture in the file, upright, transparent parts on white; else Unusable."""
     try:
+        # What Pillow warns of (odd metadata, many pixels) either makes the file unusable below or does not matter.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Unusable(_too_large(image.width, image.height))

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from config import UserError, nearest
-from datasets import folder, h5, photo, splits
+from datasets import convert, folder, h5, photo
 
 # Their upstream files are pickled Python objects, which are never read here.
 PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
@@ -43,12 +43,9 @@ def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
         raise UserError(f"--from_torchvision {known}: its entries are no pictures")
     height, width = folder.sides(options.size) if options.size else first.size[::-1]
     look = photo.Look(height, width, options.resize, options.grey or first.mode in ("1", "L"))
-    parts = [_arrays(part, known, look) for part in (train, test) if part is not None]
-    how = "its own test images"
+    parts, how = [_arrays(part, known, look) for part in (train, test) if part is not None], "its own test images"
     if len(parts) == 1:
-        (images, labels), = parts
-        parts = [(images[rows], labels[rows]) for rows in splits.hold_out(labels, options.test_share, options.seed)]
-        how = f"{options.test_share:.4g} of each class held out as test images, seed {options.seed}"
+        *parts, how = convert.divided(parts[0], options.test_share, options.seed)
     count = 1 + max(int(labels.max()) for _, labels in parts)
     names = [str(entry) for entry in getattr(train, "classes", ())]
     names = names if len(names) == len(set(names)) >= count else [str(k) for k in range(count)]
@@ -95,7 +92,7 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
         raise UserError(f"--from_torchvision {name}: {type(error).__name__}: {reason}") from None
 
 
-def _arrays(part: Any, name: str, look: photo.Look) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(part: Any, name: str, look: photo.Look) -> convert.Part:
     images, labels = np.empty((len(part), *look.shape), np.uint8), np.empty(len(part), np.int64)
     for row in tqdm(range(len(part)), name, unit="image"):
         try:
@@ -104,4 +101,4 @@ def _arrays(part: Any, name: str, look: photo.Look) -> tuple[np.ndarray, np.ndar
         except (photo.Unusable, TypeError, ValueError, OSError, AttributeError) as error:
             raise UserError(f"--from_torchvision {name}: entry {row} is no picture with one class "
                             f"({' '.join(str(error).split())[:120]})") from None
-    return images, labels
+    return convert.Part(images, labels)

@@ -6,7 +6,7 @@ import numpy as np
 
 import datasets
 from config import UserError
-from datasets import convert, folder, h5, labelling, splits, suggest, zoo
+from datasets import convert, folder, h5, labelling, suggest, zoo
 from engine import suggestion
 
 
@@ -36,9 +36,7 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
     found = convert.read(path)
     train, test, how = found.train, found.test, "test images from the file"
     if test is None:
-        rows, held = splits.hold_out(train.labels, settings.test_share, settings.seed)
-        how = f"{settings.test_share:.4g} of each class held out as test images, seed {settings.seed}"
-        train, test = (convert.Part(train.images[part], train.labels[part]) for part in (rows, held))
+        train, test, how = convert.divided(train, settings.test_share, settings.seed)
     if not found.classes:
         test = test._replace(labels=np.full(len(test.images), -1))
     arrays = h5.Arrays(*train, *test)
