@@ -42,9 +42,19 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
 
 
 def train(lines: Sequence[Sequence[str]], device: torch.device) -> int:
+    """Train them all as `outcomes` does; prints the mean of their accuracies too. The exit status is 0 if every run
+    came to its end."""
+    results = outcomes(lines, device)
+    shares = [share for _, said in results if (share := report.share_right(said)) is not None]
+    if len(shares) > 1:
+        print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation of "
+              f"{len(shares)} runs)")
+    return max(status for status, _ in results)
+
+
+def outcomes(lines: Sequence[Sequence[str]], device: torch.device) -> list[tuple[int, str]]:
     """Train them all, as many at once as there are cores (on CUDA: one after the other), each on one thread; small
-    networks gain more from that than from threads. Prints each result and their mean; the exit status is 0 if every
-    run came to its end."""
+    networks gain more from that than from threads. Prints each result; returns each exit status and what it said."""
     at_once = 1 if device.type == "cuda" else _cores()
     running: set[subprocess.Popen] = set()
     stopped: list[int] = []
@@ -69,15 +79,10 @@ def train(lines: Sequence[Sequence[str]], device: torch.device) -> int:
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with ThreadPoolExecutor(at_once) as pool:
-            results = list(pool.map(one, range(len(lines))))
+            return list(pool.map(one, range(len(lines))))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    shares = [share for _, said in results if (share := report.share_right(said)) is not None]
-    if len(shares) > 1:
-        print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation of "
-              f"{len(shares)} runs)")
-    return max(status for status, _ in results)
 
 
 def _cores() -> int:

@@ -1,10 +1,14 @@
 """The benchmarks run and tell what they promise; how fast anything is, no test says."""
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import download
+from datasets import digits
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -54,9 +58,29 @@ def test_what_grows_is_measured(tmp_path):
     assert all(row["steps_per_second"] > 0 for row in rows)
 
 
+def test_suggested_labels_are_compared_with_random_ones(tmp_path):
+    done = benchmark("suggestion.py", "--seeds", "2", "--first_seed", "4", "--steps", "3", "--output", "out.json",
+                     cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["seed"] for row in rows] == [4, 5, "mean", "std"]
+    labels = digits.build().train_label
+    for row in rows[:2]:
+        assert row["gain"] == pytest.approx(row["suggested"] - row["random"])
+        assert row["classes"] == len(set(labels[row["suggested_rows"]]))
+        assert f"--label_seed {row['seed']}: test accuracy {row['random']:.2%}" in done.stdout
+    for name in ("suggested", "random", "gain"):
+        assert rows[2][name] == pytest.approx((rows[0][name] + rows[1][name]) / 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    download.main(["--dataset", "Digits", "--suggest", "20", "--seed", "4", "--data_dir", str(tmp_path)])
+    table = csv.DictReader((tmp_path / "digits" / "suggest.csv").open())
+    assert rows[0]["suggested_rows"] == [int(line["row"]) for line in table]
+
+
 @pytest.mark.parametrize(("script", "flag", "value", "message"), [
     ("step.py", "--dataset", "digitz", "did you mean Digits"), ("step.py", "--precision", "int8", "int8"),
-    ("breakdown.py", "--precision", "int8", "int8")])
+    ("breakdown.py", "--precision", "int8", "int8"), ("suggestion.py", "--labels", "25", "multiple of the 10 classes"),
+    ("suggestion.py", "--recipe", "vatt", "did you mean vat")])
 def test_bad_names_end_in_two_lines(tmp_path, script, flag, value, message):
     done = benchmark(script, flag, value, cwd=tmp_path)
     assert done.returncode == 2
