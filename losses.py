@@ -28,7 +28,7 @@ def taken_for_fake(real: Tensor) -> Tensor:
 
 def feature_matching(fake: Tensor, real: Tensor, norm: int = 2) -> Tensor:
     """Distance of the batch means of two feature sets [B, F], averaged over F: squared (norm 2: the MNIST code) or
-    absolute (norm 1: the SVHN and CIFAR-10 code) (Salimans et al. 2016, section 3.1, eq. of feature matching)."""
+    absolute (norm 1: the SVHN and CIFAR-10 code) (Salimans et al. 2016, section 3.1, which has the squared one)."""
     difference = fake.mean(0) - real.mean(0)
     return difference.abs().mean() if norm == 1 else difference.square().mean()
 
@@ -59,13 +59,13 @@ def annealed(start: float, step: Tensor, steps: int) -> Tensor:
 
 
 def divergence(target: Tensor, classes: Tensor) -> Tensor:
-    """KL[softmax(target) || softmax(classes)]: D of eq. 5 (Miyato et al. 2018)."""
+    """KL[softmax(target) || softmax(classes)]: D of LDS (Miyato et al. 2018, eq. 5)."""
     log_p, log_q = functional.log_softmax(target, dim=1), functional.log_softmax(classes, dim=1)
     return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
 def unit(d: Tensor) -> Tensor:
-    """Each d_i / |d_i|_2 of the batch (the overline of Miyato et al. 2018, section 3.3); a zero stays one. The largest
+    """Each d_i / |d_i|_2 of the batch (the overline of Miyato et al. 2018, eq. 10); a zero stays one. The largest
     element is divided out first, since the square of a small gradient underflows."""
     flat = d.flatten(1)
     flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
@@ -74,8 +74,8 @@ def unit(d: Tensor) -> Tensor:
 
 def virtual_adversarial(logits: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, xi: float, epsilon: float) -> Tensor:
     """r_vadv [as x], the perturbation of norm epsilon that moves p(y | x) = softmax(logits(x)) most, after one power
-    iteration from the random d (Miyato et al. 2018, section 3.3). The Hessian of the divergence at 0 times d is, but
-    for its length, the gradient at the small step xi d, because the gradient at 0 is 0."""
+    iteration from the random d (Miyato et al. 2018, eq. 14 and 15). The Hessian of the divergence at 0 times d is, but
+    for its length, the gradient at the small step xi d, because the gradient at 0 is 0 (eq. 12)."""
     with torch.no_grad():
         target = logits(x)
     r = (xi * unit(d)).requires_grad_()
@@ -91,23 +91,23 @@ def cross_entropy_of_all(classes: Tensor, real: Tensor, y: Tensor) -> Tensor:
 
 def conditional_entropy(classes: Tensor) -> Tensor:
     """E_x H[p(y | x, D)], nats, of p = softmax(l) over the K classes: low where each image is put into a class with
-    confidence (Grandvalet & Bengio 2004; Springenberg 2016, in eq. 7; "EntMin" of Miyato et al. 2018, section 4; Dai et
-    al. 2017, the last term of D's objective)."""
+    confidence (Grandvalet & Bengio 2004; Springenberg 2016, eq. 4 and 5, of real and of generated images; R_cent, the
+    "EntMin" of Miyato et al. 2018; Dai et al. 2017, the last term of D's objective)."""
     log_p = functional.log_softmax(classes, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
 def marginal_entropy(classes: Tensor) -> Tensor:
     """H[p(y | D)], nats, of the batch mean of p(y | x, D): high where the classes are used equally (Springenberg 2016,
-    in eq. 7)."""
+    eq. 6)."""
     log_p = torch.logsumexp(functional.log_softmax(classes, dim=1), dim=0) - math.log(len(classes))
     return -(log_p.exp() * log_p).sum()
 
 
 def probability_distance(first: Tensor, second: Tensor) -> Tensor:
     """Mean of (softmax(l) - softmax(l'))^2 over images and classes, for the logits [B, K] of two passes of the same
-    images: under two dropouts (Wei et al. 2018, CT_CIFAR.py), or of a student and its teacher (J of Tarvainen & Valpola
-    2017, section 2; their code, too, takes the mean over the classes)."""
+    images: under two dropouts (Wei et al. 2018, CT_CIFAR.py), or of a student and its teacher (J, the consistency
+    cost of Tarvainen & Valpola 2017; their code, too, takes the mean over the classes)."""
     return functional.mse_loss(torch.softmax(first, dim=1), torch.softmax(second, dim=1))
 
 

@@ -1,12 +1,13 @@
 """CatGAN (Springenberg 2016, "Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial
 Networks"): no fake class; a real image is one that the classifier is sure of, a generated one should leave it unsure.
 
-    L_D = -H_X[p(y | D)] + E H[p(y | x, D)] - E H[p(y | G(z), D)] + lambda E CE[y, p(y | x, D)]      (eq. 9)
-    L_G = -H_G[p(y | D)] + E H[p(y | G(z), D)]                                                       (eq. 7)
+    L_D = -H_X[p(y | D)] + E H[p(y | x, D)] - E H[p(y | G(z), D)] + lambda E CE[y, p(y | x, D)]
+    L_G = -H_G[p(y | D)] + E H[p(y | G(z), D)]
 
 p(y | x, D) is the softmax over the K classes, H an entropy, H_X and H_G that of the mean of p over a batch of real and
-of generated images. Both are minimised here; the paper maximises D's entropies, and there the signs are the opposite.
-Terms of D: supervised (eq. 8), marginal_real, conditional_real, conditional_fake; of G: marginal, conditional. Each
+of generated images. Without labels these are the paper's eq. 7; the cross-entropy of the labelled images is what its
+semi-supervised form adds. Both are minimised here; the paper maximises D's entropies, and there the signs are the
+opposite. Terms of D: supervised, marginal_real, conditional_real, conditional_fake; of G: marginal, conditional. Each
 enters with its sign above, so entropies that are to grow are logged negative. lambda is --weight D/supervised=LAMBDA.
 
 Where this differs from the paper:

@@ -3,12 +3,12 @@ Method for Supervised and Semi-Supervised Learning"; settings from its code, tak
 alone, without a generator.
 
     L = -E log p(y | x) + E D[p(. | x_unl), p(. | x_unl + r_vadv)] + E H(p(. | x_unl)),  D the KL divergence
-    r_vadv = epsilon g / |g|,  g = grad_r D[p(. | x), p(. | x + r)] at r = xi d / |d|,  d ~ N(0, I)
+    r_vadv = epsilon g / |g|,  g = grad_r D[p(. | x), p(. | x + r)] at r = xi d / |d|,  d ~ N(0, I)   (eq. 14 and 15)
 
-The first divergence is R_vadv with alpha = 1; its left side is a target without gradient. The last term is their
-"EntMin"; `--entropy 0` is VAT alone. As in the code, only labelled images enter the running averages of batch norm, and
-dropout draws the same for all calls on the unlabelled images: otherwise the divergence would not be 0 at r = 0 and its
-gradient would not point where the Hessian stretches most.
+The first divergence is R_vadv (eq. 7) with alpha = 1 (eq. 8); its left side is a target without gradient. The last term
+is their "EntMin"; `--entropy 0` is VAT alone. As in the code, only labelled images enter the running averages of batch
+norm, and dropout draws the same for all calls on the unlabelled images: otherwise the divergence would not be 0 at
+r = 0 and its gradient would not point where the Hessian stretches most.
 
 Where this differs from the code, and why:
 - xi is 0.001, not 1e-6, which in float32 is lost in the rounding of the pixels: beside the direction of float64, that
