@@ -38,7 +38,7 @@ BAD = {
     "no checkpoint": (["--checkpoint", "nowhere"], "nowhere: no such file"),
     "train_dir in a file": (["--train_dir", "file/in"], "--train_dir file/in"),
     "set not downloaded": (["--dataset", "SVHN", "--labels", "1000"], "download.py --dataset SVHN"),
-    "model that does not fit": (["--model", "ssgan"], "--model ssgan takes"),
+    "model that does not fit": (["--model", "dcgan"], "--model dcgan takes"),
     "validation too large": (["--validation", "80"], "--validation 80"),
 }
 
