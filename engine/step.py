@@ -42,7 +42,7 @@ class Step:
     def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., list[Tensor]]:
         """The player's update as a function of (x_lab, y_lab, x_unl, y_unl, step); images are bytes."""
         state, pipeline = self.state, self.pipeline
-        loss = compiled(player.loss) if cfg.compile else player.loss
+        loss = torch.compile(player.loss) if cfg.compile else player.loss
 
         def judged(batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
             with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=cfg.precision == "bfloat16"):
@@ -62,16 +62,16 @@ class Step:
                 state.update_average()
             return [*(terms[name].detach() for name in player.terms), total.detach()]
 
-        return update
+        return told(update) if cfg.compile else update
 
 
-def compiled(loss: Callable) -> Callable:
-    """The loss through torch.compile; UserError where that does not work."""
-    fast = torch.compile(loss)
+def told(update: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    """The update of a compiled loss, with UserError where torch.compile fails; backwards it compiles only when gradients
+    are asked for."""
 
-    def guarded(nets, batch):
+    def guarded(*fetched: Tensor) -> list[Tensor]:
         try:
-            return fast(nets, batch)
+            return update(*fetched)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"--compile: torch.compile failed ({reason}); leave the flag out") from None
