@@ -66,8 +66,8 @@ class Step:
 
 
 def told(update: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
-    """The update of a compiled loss, with UserError where torch.compile fails; backwards it compiles only when gradients
-    are asked for."""
+    """The update of a compiled loss, with UserError where torch.compile fails: forwards, or backwards, which it
+    compiles when gradients are first asked for."""
 
     def guarded(*fetched: Tensor) -> list[Tensor]:
         try:
