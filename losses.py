@@ -53,9 +53,10 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     return functional.huber_loss(prediction, target, delta=delta)
 
 
-def annealed(start: float, step: Tensor, steps: int) -> Tensor:
-    """start * (1 - step / steps), 0 from `steps` on (SSGAN-Tensorflow, trainer.py: 10 over 1500 steps)."""
-    return start * (1 - step / steps).clamp(0, 1)
+def annealed(start: float, step: Tensor, steps: float, end: float = 0.0) -> Tensor:
+    """start * (1 - step / steps), but never below `end` (SSGAN-Tensorflow, trainer.py: 10 over 1500 steps to 0; in
+    June 2017 to 0.01)."""
+    return (start * (1 - step / steps)).clamp(min=end)
 
 
 def divergence(target: Tensor, classes: Tensor) -> Tensor:
@@ -87,6 +88,13 @@ def cross_entropy_of_all(classes: Tensor, real: Tensor, y: Tensor) -> Tensor:
     """-log p(y | x) of labelled images over all K+1 classes (Odena 2016). It is `cross_entropy` plus
     `taken_for_real` of the same images."""
     return functional.cross_entropy(all_logits(classes, real), y)
+
+
+def binary_cross_entropies(classes: Tensor, y: Tensor) -> Tensor:
+    """Mean over images and classes of the cross-entropy of sigmoid(l_k) with the target 1 for k = y, else 0: each class
+    asks by itself whether the image is its own (SSGAN-Tensorflow, model.py of June 2017)."""
+    one_hot = torch.zeros_like(classes).scatter(1, y[:, None], 1.0)
+    return functional.binary_cross_entropy_with_logits(classes, one_hot)
 
 
 def conditional_entropy(classes: Tensor) -> Tensor:

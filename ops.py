@@ -345,11 +345,13 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure=None):
-        # The library's own step spends more time on finding out that it is fused than the fused kernel takes.
+        # The library's own step spends more time on finding out that it is fused than the fused kernel takes. Both skip
+        # the update where found_inf, a number on the device, is 1.
         group = self.param_groups[0]
         moved = [p for p in group["params"] if p.grad is not None]
         means, squares, counts = ([self.state[p][name] for p in moved] for name in ("exp_avg", "exp_avg_sq", "step"))
-        torch._foreach_add_(squares, self.lift)
+        skipped = getattr(self, "found_inf", None)
+        torch._foreach_add_(squares, self.lift if skipped is None else self.lift * (1 - skipped))
         adam(moved, [p.grad for p in moved], means, squares, [], counts, fused=True, capturable=group["capturable"],
-             amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], weight_decay=0.0, eps=0.0,
-             maximize=False)
+             found_inf=skipped, amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"],
+             weight_decay=0.0, eps=0.0, maximize=False)

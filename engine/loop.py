@@ -56,6 +56,8 @@ class Training:
             self.log.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            if state_.step == 0 and not state.checkpoints(self.folder):  # the first step failed
+                shutil.rmtree(self.folder, ignore_errors=True)
         return state_.step == cfg.steps
 
     def summary(self) -> str:

@@ -13,7 +13,7 @@ import datasets
 import models
 import ops
 import recipes
-from config import Config, Spec, UserError, as_dict, check
+from config import Config, Spec, UserError, as_dict, check, nearest
 from datasets import splits
 from datasets.augment import augment
 from datasets.h5 import Data
@@ -60,6 +60,7 @@ def resolve(cfg: Config) -> Config:
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")
     if getattr(cfg, "density", ""):  # the file, because a run folder's newest one changes
         cfg = dataclasses.replace(cfg, density=str(find(cfg.density, "--density")))
+    cfg = dataclasses.replace(cfg, model=nearest(cfg.model, models.MODELS, "--model"))
     return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
         f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
 
@@ -194,8 +195,10 @@ def storage_place(asked: str, data: Data, device: torch.device) -> str:
     return asked if asked != "auto" else "device" if fits else "host"
 
 
-def initialise(nets: dict, pipeline: Pipeline, what: str, cfg: Config) -> None:
-    """Data-dependent initialisation of every net, from the first images of the walk through `what`."""
+def initialise(nets: dict, pipeline: Pipeline, what: str | None, cfg: Config) -> None:
+    """Data-dependent initialisation of every net, from the first images of the walk through `what` (None: none)."""
+    if what is None:
+        return
     world.seed_noise(cfg.seed, world.DATA_INIT)
     images, _ = pipeline.take(what, 0, 0, INIT_IMAGES)
     ops.data_init(next(iter(nets.values())), pipeline.pixels.from_bytes(images))

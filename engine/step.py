@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from config import Config, UserError
-from datasets.pipeline import Pipeline
+from datasets.pipeline import Batch, Pipeline
 from engine import world
 from engine.graph import Graph
 from engine.state import State
@@ -42,30 +42,36 @@ class Step:
     def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., list[Tensor]]:
         """The player's update as a function of (x_lab, y_lab, x_unl, y_unl, step); images are bytes."""
         state, pipeline = self.state, self.pipeline
-        loss = compiled(player.loss) if cfg.compile else player.loss
+        loss = torch.compile(player.loss) if cfg.compile else player.loss
+
+        def judged(batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+            with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=cfg.precision == "bfloat16"):
+                terms = loss(state.seen, batch)
+            return terms, sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
 
         def update(*fetched: Tensor) -> list[Tensor]:
             G = state.nets.get("G")
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
             batch = pipeline.batch(*fetched, z)
-            with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=cfg.precision == "bfloat16"):
-                terms = loss(state.seen, batch)
-            total = sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
+            terms, total = judged(batch)
             move(state, player, total)
+            if player.again:
+                _, second = judged(batch._replace(z=G.prior(pipeline.batch_size, pipeline.device)))
+                move(state, player, second, skipped=~player.again(total.detach(), batch.step))
             if state.evaluated in player.trains:
                 state.update_average()
             return [*(terms[name].detach() for name in player.terms), total.detach()]
 
-        return update
+        return told(update) if cfg.compile else update
 
 
-def compiled(loss: Callable) -> Callable:
-    """The loss through torch.compile; UserError where that does not work."""
-    fast = torch.compile(loss)
+def told(update: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    """The update of a compiled loss, with UserError where torch.compile fails: forwards, or backwards, which it
+    compiles when gradients are first asked for."""
 
-    def guarded(nets, batch):
+    def guarded(*fetched: Tensor) -> list[Tensor]:
         try:
-            return fast(nets, batch)
+            return update(*fetched)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"--compile: torch.compile failed ({reason}); leave the flag out") from None
@@ -73,14 +79,16 @@ def compiled(loss: Callable) -> Callable:
     return guarded
 
 
-def move(state: State, player: Player, total: Tensor) -> None:
-    """One update of the player's own weights, and of no others: gradients stop at them."""
+def move(state: State, player: Player, total: Tensor, skipped: Tensor | None = None) -> None:
+    """One update of the player's own weights, and of no others: gradients stop at them. Where `skipped`, a bool on the
+    device, is true, nothing moves; a fused optimiser finds that out without a read back to the host."""
     parameters, optimiser = state.moves[player.name], state.optimisers[player.name]
     for p in parameters:  # what optimiser.zero_grad does, without its profiling
         p.grad = None
     total.backward(inputs=parameters)
     if player.clip:
         torch.nn.utils.clip_grad_norm_(parameters, player.clip)
+    optimiser.found_inf = None if skipped is None else skipped.float()
     optimiser.step()
 
 

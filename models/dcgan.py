@@ -85,5 +85,5 @@ def build(spec: Spec, head: str = "implicit", n_z: int = 100) -> dict[str, nn.Mo
     height, width, _ = spec.shape
     if height != width or height not in range(16, 65, 4):
         raise UserError(f"--model dcgan takes square images of 16, 20, ... 64 pixels; {spec.name} is {height}x{width}. "
-                        f"Use --model ssgan (16 to 256 pixels) or mlp")
+                        f"Use --model ssgan or mlp")
     return {"D": Discriminator(spec, spec.logits(head)), "G": Generator(spec, n_z)}

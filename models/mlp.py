@@ -56,10 +56,12 @@ class Discriminator(nn.Module):
 
 
 class Generator(nn.Module):
-    """z ~ U[0, 1)^100 -> two dense layers with shift-only batch norm and softplus -> sigmoid pixels."""
+    """z ~ U[0, 1)^100 -> two dense layers with shift-only batch norm and softplus -> sigmoid pixels (softplus ones in
+    ImprovedGAN-pytorch)."""
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, output: str = "sigmoid"):
         super().__init__()
+        self.pixel = {"sigmoid": torch.sigmoid, "softplus": functional.softplus}[output]
         height, width, channels = spec.shape
         self.shape = (channels, height, width)
         inner = size_of(spec).generator
@@ -75,9 +77,9 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         for layer, norm in zip(self.hidden, self.norms, strict=True):
             z = functional.softplus(norm(layer(z)))
-        return torch.sigmoid(at_least_float32(self.out(z))).unflatten(1, self.shape)
+        return self.pixel(at_least_float32(self.out(z))).unflatten(1, self.shape)
 
 
-def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
+def build(spec: Spec, head: str = "implicit", generator_output: str = "sigmoid") -> dict[str, nn.Module]:
     """MLPs for images of any shape, pixels in [0, 1]."""
-    return {"D": Discriminator(spec, spec.logits(head)), "G": Generator(spec)}
+    return {"D": Discriminator(spec, spec.logits(head)), "G": Generator(spec, generator_output)}

@@ -1,7 +1,9 @@
-"""The size-adaptive pair of SSGAN-Tensorflow (discriminator.py and generator.py at 1323a53), 16 to 256 pixels square.
+"""The size-adaptive pair of SSGAN-Tensorflow (discriminator.py and generator.py at 1323a53), for images of any size.
 
 Repaired: running averages of batch norm are kept and used in evaluation (the original always used batch statistics);
-they follow with momentum 0.01, not 0.001, so that short runs have them too; instance norm works; sizes over 64 work.
+they follow with momentum 0.01, not 0.001, so that short runs have them too; instance norm works; so do sizes over 64,
+and images that are not square: the discriminator halves both sides until both are one pixel (there the shorter one
+alone, and what was left of the longer one stayed in the logits).
 """
 import itertools
 import math
@@ -13,7 +15,7 @@ from torch.nn import functional
 from config import Spec, UserError
 from ops import Pixels, SameConv2d, Verdict, at_least_float32, verdict
 
-WIDTHS = (32, 64, 128, 256, 256, 512, 512, 512)
+WIDTHS = (32, 64, 128, 256, 256)  # of the first halvings; 512 of all later ones
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
@@ -38,9 +40,10 @@ class Discriminator(nn.Module):
     def __init__(self, spec: Spec, logits: int, norm_type: str):
         super().__init__()
         self.classes = spec.classes
-        widths = WIDTHS[:math.ceil(math.log2(spec.shape[0]))]
+        sizes = _halvings(max(spec.shape[:2]))
+        widths = [*WIDTHS, *[512] * len(sizes)][:len(sizes)]
         layers = []
-        for a, b, size in zip((spec.shape[2], *widths), widths, _halvings(spec.shape[0]), strict=False):
+        for a, b, size in zip((spec.shape[2], *widths), widths, sizes, strict=False):
             # One value per map has no statistics of its own, so instance norm would return its offset alone.
             kind = "none" if norm_type == "instance" and size == 1 else norm_type
             layers += [_conv(a, b, 3, stride=2), nn.LeakyReLU(0.2), _norm(kind, b)]
@@ -55,6 +58,7 @@ class Discriminator(nn.Module):
 
 
 def _halvings(size: int) -> list[int]:
+    """What is left of the longer side after each halving, rounded up, down to one pixel."""
     sizes = []
     while size > 1:
         size = math.ceil(size / 2)
@@ -84,13 +88,13 @@ class Up(nn.Module):
 
 class Generator(nn.Module):
     """z ~ U(-1, 1) -> dense 1024 -> doublings from 1x1, each up -> ReLU -> norm with half the maps of the one before
-    -> 1x1 convolution, tanh -> resize to the exact size."""
+    -> 1x1 convolution, tanh -> resize to the exact height and width."""
 
     def __init__(self, spec: Spec, n_z: int, deconv_type: str, norm_type: str):
         super().__init__()
         self.n_z, self.size = n_z, spec.shape[:2]
         channels = spec.shape[2]
-        doublings = math.ceil(math.log2(spec.shape[0]))
+        doublings = len(_halvings(max(self.size)))
         widths = [1024] + [max(512 >> i, channels) for i in range(doublings)]
         self.dense = nn.Linear(n_z, 1024)
         nn.init.xavier_uniform_(self.dense.weight)
@@ -112,10 +116,8 @@ class Generator(nn.Module):
 
 def build(spec: Spec, head: str = "implicit", n_z: int = 128, deconv_type: str = "bilinear",
           norm_type: str = "batch") -> dict[str, nn.Module]:
-    """Nets for square images of 16 to 256 pixels, pixels in [-1, 1]."""
-    height, width, _ = spec.shape
-    if height != width or not 16 <= height <= 256:
-        raise UserError(f"--model ssgan takes square images of 16 to 256 pixels; {spec.name} is {height}x{width}. "
-                        f"Use --model mlp")
+    """Nets for images of two pixels or more, pixels in [-1, 1]."""
+    if max(spec.shape[:2]) < 2:
+        raise UserError(f"--model ssgan takes images of two pixels or more; {spec.name} is 1x1. Use --model mlp")
     return {"D": Discriminator(spec, spec.logits(head), norm_type),
             "G": Generator(spec, n_z, deconv_type, norm_type)}

@@ -32,7 +32,6 @@ import losses
 import ops
 from config import Count, GanConfig, Share, Spec, Within
 
-from . import ssgan
 from .player import Player, Recipe
 
 
@@ -56,9 +55,10 @@ class Settings(GanConfig):
 
 def published(spec: Spec) -> dict:
     shared = {"batch_size": 64, "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "average": 0.0}
-    if ssgan.published(spec)["model"] == "mlp":
+    height, width, _ = spec.shape
+    if height != width or not 16 <= height <= 256:
         return {**shared, "model": "mlp", "update_rate": 1, "epochs": 100.0}
-    return {**shared, "model": "dcgan" if spec.shape[0] in range(16, 65, 4) else "ssgan", "steps": 16_667}
+    return {**shared, "model": "dcgan" if height in range(16, 65, 4) else "ssgan", "steps": 16_667}
 
 
 def discriminator(nets, b, confidence):

@@ -8,6 +8,16 @@ With --balance W, which is ours and the default of Digits alone, L_D also has W 
 unlabelled images are to be spread evenly over the classes, as the labelled ones are. Without it a few labels that lie
 badly can give a whole cluster of a digit to another class (figure/result/LOG.md).
 
+ImprovedGAN-pytorch (Sleepychord at 8aca302), which is the same for MNIST, differs in kind by --no_data_init (every
+scale starts at 1, the frozen ones stay there), --generator_output softplus, --adam_eps outside (as PyTorch has it) and
+--again_above 1 (another update of G after one whose loss was over 1). As its README has it (its default: 10 epochs):
+
+    --dataset MNIST --epochs 100 --decay_from 1 --average 0 --learning_rate_g 0.003 --precision float32
+    --no_data_init --generator_output softplus --adam_eps outside --again_above 1
+
+Its --unlabel-weight W is --weight D/real=W D/fake=W. G's walk of its own through the unlabelled images, which hold the
+labelled ones, is here always. Its SGD for D (before 28 November 2017) and its branch for a table are not here.
+
 Where this differs from the code, and why:
 - the averaged weights are bias-corrected; the code starts them at zero, which shrinks biases for the first epochs;
 - the default schedules of Digits, MNIST and Fashion are short, for a CPU: the learning rates fall to 0 over the second
@@ -22,13 +32,14 @@ Where this differs from the code, and why:
 import dataclasses
 import math
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
+import torch
 from torch import Tensor
 
 import losses
 import ops
-from config import Config, GanConfig, Spec, Within
+from config import Config, GanConfig, Spec, UserError, Within
 
 from .player import Loss, Player, Recipe
 
@@ -52,10 +63,19 @@ BALANCE = {"Digits": 0.3}
 
 @dataclasses.dataclass(frozen=True)
 class Settings(GanConfig):
-    """One term that is not the paper's."""
+    """One term that is not the paper's, and the variations of a port to PyTorch."""
 
     balance: Annotated[float, Within(0)] = 0.0
     """Weight of the term that spreads unlabelled images evenly over the classes (0: left out)."""
+    data_init: bool = True
+    """Begin with the data-dependent initialisation (no: scales of 1, biases of 0)."""
+    generator_output: Literal["sigmoid", "softplus"] = "sigmoid"
+    """What makes pixels of the generator's outputs (--model mlp)."""
+    adam_eps: Literal["inside", "outside"] = "inside"
+    """Where Adam's eps of 1e-8 stands: inside the root, or outside."""
+    again_above: Annotated[float, Within(0)] = 0.0
+    """Loss of the generator above which it makes another update with the same unlabelled images, from the third epoch
+    on (0: never)."""
 
 
 def published(spec: Spec) -> dict:
@@ -109,10 +129,32 @@ def plain(cfg: GanConfig) -> tuple[Player, Player]:
                 partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",))
 
 
+def too_large(total: Tensor, step: Tensor, above: float, begin: float) -> Tensor:
+    """Whether the generator is to make another update."""
+    return (total > above) & (step >= begin)
+
+
+def check(cfg: Settings) -> None:
+    """UserError for a setting that the networks do not have."""
+    if cfg.generator_output != "sigmoid" and cfg.model != "mlp":
+        raise UserError(f"--generator_output {cfg.generator_output}: --model {cfg.model} has no such output; "
+                        "use --model mlp")
+    if not cfg.data_init and cfg.model.endswith("-minibatch"):
+        raise UserError(f"--no_data_init: --model {cfg.model} takes the images with which it compares others from the "
+                        "data-dependent initialisation; leave it out")
+
+
 def players(cfg: Settings) -> tuple[Player, Player]:
+    check(cfg)
     D, G = plain(cfg)
     if cfg.balance:
         D = D._replace(terms=(*D.terms, "balance"), loss=partial(balanced, weight=cfg.balance))
+    if cfg.again_above:
+        G = G._replace(again=partial(too_large, above=cfg.again_above, begin=round(2 * cfg.steps / cfg.epochs)))
+    if cfg.adam_eps == "outside":
+        adam = partial(torch.optim.Adam, betas=(0.5, 0.999), eps=1e-8, fused=True)
+        D = D._replace(optimiser=partial(adam, lr=cfg.learning_rate_d))
+        G = G._replace(optimiser=partial(adam, lr=cfg.learning_rate_g))
     return D, G
 
 
@@ -124,4 +166,5 @@ def own(spec: Spec) -> dict:
     return {**published(spec), "balance": BALANCE.get(spec.name, 0.0)}
 
 
-RECIPE = Recipe("improved-gan", CITATION, Settings, own, players, init_images=init_images)
+RECIPE = Recipe("improved-gan", CITATION, Settings, own, players,
+                init_images=lambda cfg: init_images(cfg) if cfg.data_init else None)

@@ -20,6 +20,8 @@ class Player(NamedTuple):
     optimiser: Callable[[list], Optimizer]  # parameters -> optimiser at the full learning rate
     times: int = 1  # updates per step, each on a batch of its own
     clip: float = 0.0  # largest global norm of its gradient (0: not clipped)
+    # (weighted total, step) -> whether it makes a second update, of the same images and another z; on the device.
+    again: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class Recipe(NamedTuple):
@@ -31,7 +33,8 @@ class Recipe(NamedTuple):
     published: Callable[[Spec], dict[str, Any]]
     players: Callable[[Config], tuple[Player, ...]]
     nets: tuple[str, ...] = ("D", "G")  # all that it may train, first the one whose average is evaluated
-    init_images: Callable[[Config], Literal["pool", "labelled"]] = lambda cfg: "labelled"  # of the data-dependent init
+    # Of the data-dependent initialisation; None: there is none.
+    init_images: Callable[[Config], Literal["pool", "labelled"] | None] = lambda cfg: "labelled"
     rate: Callable[[Config, int, int], float] = lambda cfg, step, steps_per_epoch: 1.0  # of all learning rates, a share
     second_view: bool = False  # whether unlabelled images come twice in a batch, each time augmented anew
     classifies: bool = True  # whether D is a classifier; if not, there are no classes and no labels for it

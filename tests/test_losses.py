@@ -147,6 +147,16 @@ def test_huber_is_quadratic_then_linear():
 def test_annealing_falls_linearly_to_zero_and_stays():
     weights = [losses.annealed(10.0, torch.tensor(float(s)), 1500).item() for s in (0, 750, 1500, 9000)]
     np.testing.assert_allclose(weights, [10, 5, 0, 0])
+    weights = [losses.annealed(10.0, torch.tensor(float(s)), 1500, 0.01).item() for s in (0, 750, 1498, 1499, 9000)]
+    np.testing.assert_allclose(weights, [10, 5, 10 * 2 / 1500, 0.01, 0.01], rtol=1e-4)
+
+
+@heads
+def test_binary_cross_entropies_are_of_each_class_by_itself(columns):
+    raw, y = logits(columns), torch.arange(B) % K
+    p = 1 / (1 + torch.exp(-raw[:, :K]))
+    theirs = -sum((p[i, k] if k == y[i] else 1 - p[i, k]).log() for i in range(B) for k in range(K)) / (B * K)
+    assert_same(losses.binary_cross_entropies(ops.verdict(raw, raw, K).classes, y), theirs, raw)
 
 
 @heads

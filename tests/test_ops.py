@@ -113,6 +113,22 @@ def test_adam_has_eps_inside_the_root():
         torch.testing.assert_close(weight.data, theirs, rtol=1e-9, atol=1e-12)
 
 
+def test_adam_skips_an_update_as_if_it_had_not_been():
+    torch.manual_seed(3)
+    gradients = 1e-5 * torch.randn(4, 5)  # small beside the root of eps
+    ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
+    for weight, skips in ((ours, {1, 2}), (theirs, set())):
+        optimiser = ops.Adam([weight], lr=0.1, betas=(0.5, 0.999))
+        for t, gradient in enumerate(gradients):
+            if weight is theirs and t in {1, 2}:
+                continue
+            optimiser.found_inf = torch.tensor(float(t in skips))
+            weight.grad = gradient.clone()
+            optimiser.step()
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, torch.ones(5))
+
+
 def test_adam_moves_nothing_on_a_zero_gradient():
     weight = nn.Parameter(torch.ones(3))
     optimiser = ops.Adam([weight], lr=0.1, betas=(0.5, 0.999))

@@ -38,7 +38,7 @@ BAD = {
     "no checkpoint": (["--checkpoint", "nowhere"], "nowhere: no such file"),
     "train_dir in a file": (["--train_dir", "file/in"], "--train_dir file/in"),
     "set not downloaded": (["--dataset", "SVHN", "--labels", "1000"], "download.py --dataset SVHN"),
-    "model that does not fit": (["--model", "ssgan"], "--model ssgan takes"),
+    "model that does not fit": (["--model", "dcgan"], "--model dcgan takes"),
     "validation too large": (["--validation", "80"], "--validation 80"),
 }
 
@@ -97,10 +97,11 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(data_dir, tmp_path):
         assert not list(disk.glob("*/*.tmp"))
 
 
-def test_a_compiler_that_is_missing_is_named(data_dir, tmp_path, monkeypatch):
+def test_a_compiler_that_is_missing_is_named_and_leaves_nothing(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "/bin/false")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     done = trainer(*TOY, "--data_dir", data_dir, "--steps", 2, "--compile", cwd=tmp_path)
     assert done.returncode == 2
     assert "--compile: torch.compile failed (InvalidCxxCompiler" in done.stderr
+    assert not list((tmp_path / "train_dir").iterdir())
     assert "Traceback" not in done.stderr
