@@ -29,7 +29,7 @@ def draw(run: evaluate.Restored, classes: Tensor | None, result: dict[str, Any],
     labels = f"{cfg.labels} labels ({which})" if names else "no labels"
     title = f"{cfg.recipe} on {cfg.dataset}, {labels}, seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
-    seen = (figures.drawn(run.averaged, cfg.seed, run.device) if "P" in run.nets else
+    seen = (figures.drawn(run.averaged, cfg.seed, run.device) if run.recipe.evaluated == "density" else
             figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device))
     if seen is not None:
         Image.fromarray(seen).save(new("samples.png"))

@@ -3,7 +3,6 @@ the checkpoint's path; it writes files and prints what it found."""
 from pathlib import Path
 from typing import Any
 
-import recipes
 from config import UserError
 from engine import calibration, card, generated, report, suggestion
 from engine import evaluate as judging
@@ -13,12 +12,13 @@ from engine.album import PUBLISHED, draw, publish
 
 
 def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
-    known = run.data.spec.classes
-    classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes if known else None
+    classes = None
+    if run.recipe.classifies:
+        classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes
     result = judging.judge(run, classes, saved, path)
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
-    report.store(folder / "card.md", card.text(result, recipes.find(run.cfg.recipe).citation, run.data.source,
+    report.store(folder / "card.md", card.text(result, run.recipe.citation, run.data.source,
                                                run.data.spec.shape).encode())
     print(report.summary(result), end="\n\n")
     pictures = draw(run, classes, result, saved["labelled"].numpy(), path.parent)
@@ -35,7 +35,7 @@ def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
 
 
 def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
-    if "P" in run.nets:
+    if run.recipe.evaluated == "density":
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
     images, labelled = run.data.arrays.train_image, saved["labelled"].numpy()
     features = judging.predict(run.averaged, images, run.device).features.numpy()
@@ -53,7 +53,7 @@ def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
 
 
 def _needs_classifier(run: judging.Restored, flag: str) -> None:
-    if not run.data.spec.classes:
+    if not run.recipe.classifies:
         raise UserError(f"{flag}: a run of {run.cfg.recipe} has no classifier; name one of another recipe")
 
 
