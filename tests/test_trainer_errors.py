@@ -39,6 +39,8 @@ BAD = {
     "train_dir in a file": (["--train_dir", "file/in"], "--train_dir file/in"),
     "set not downloaded": (["--dataset", "SVHN", "--labels", "1000"], "download.py --dataset SVHN"),
     "model that does not fit": (["--model", "ssgan"], "--model ssgan takes"),
+    "selection by no accuracy": (["--recipe", "pixelcnn", "--labels", "0", "--select", "validation"],
+                                 "--select validation: --recipe pixelcnn has no classifier"),
     "validation too large": (["--validation", "80"], "--validation 80"),
 }
 
