@@ -1,14 +1,11 @@
 """A run in words and numbers: reads and writes text only."""
 import contextlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from config import UserError
+from engine import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table
@@ -116,31 +113,5 @@ def _table(per_class: list[dict], confusion: list[list[int]]) -> list[str]:
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Write the result as JSON, as `store` does."""
-    store(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-
-
-def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:
-    """Write a file, or a folder of files by name in place of a former one, whole or not at all, into a folder that is
-    made if need be; returns the path. UserError where the disk does not take it."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        try:
-            if isinstance(content, bytes):
-                temporary.write_bytes(content)
-            else:
-                temporary.mkdir()
-                for name, part in content.items():
-                    (temporary / name).write_bytes(part)
-                if path.is_dir():
-                    shutil.rmtree(path)
-            os.replace(temporary, path)
-        finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); copy the model file to a folder of your own "
-                        "and evaluate it there") from None
-    return path
+    """Write the result as JSON, as `files.store` does."""
+    files.store(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())

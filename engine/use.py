@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from engine import calibration, card, generated, report, suggestion
+from engine import calibration, card, files, generated, report, suggestion
 from engine import evaluate as judging
 from engine import export as exports
 from engine import predict as prediction
@@ -18,7 +18,7 @@ def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
     result = judging.judge(run, classes, saved, path)
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
-    report.store(folder / "card.md", card.text(result, run.recipe.citation, run.data.source,
+    files.store(folder / "card.md", card.text(result, run.recipe.citation, run.data.source,
                                                run.data.spec.shape).encode())
     print(report.summary(result), end="\n\n")
     pictures = draw(run, classes, result, saved["labelled"].numpy(), path.parent)
