@@ -65,7 +65,7 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
                 useless += bool(line["problem"])
                 writer.writerow(line)
             if useless == len(files):
-                raise UserError(f"--predict: none of the {useless} files is a picture; the first, {line['file']}: "
+                raise UserError(f"--predict: none of the {useless} files is a picture; the last, {line['file']}: "
                                 f"{line['problem']}")
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another place") from None
