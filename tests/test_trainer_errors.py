@@ -16,6 +16,8 @@ BAD = {
     "unknown flag": (["--lables", "8"], "Did you mean --labels"),
     "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
     "labels where none are used": (["--recipe", "dcgan"], "--labels 8: must be from 0 to 0"),
+    "selection by no accuracy": (["--recipe", "pixelcnn", "--labels", "0", "--select", "validation"],
+                                 "--select validation: --recipe pixelcnn has no classifier"),
     "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
     "seeds that do not pair": (["--seed", "1", "2", "--label_seed", "1", "2", "3"], "--seed 1 2: 2 values beside 3"),
     "one of the seeds": (["--seed", "1", "x"], "--seed: not a whole number: 'x'"),
@@ -39,8 +41,6 @@ BAD = {
     "train_dir in a file": (["--train_dir", "file/in"], "--train_dir file/in"),
     "set not downloaded": (["--dataset", "SVHN", "--labels", "1000"], "download.py --dataset SVHN"),
     "model that does not fit": (["--model", "ssgan"], "--model ssgan takes"),
-    "selection by no accuracy": (["--recipe", "pixelcnn", "--labels", "0", "--select", "validation"],
-                                 "--select validation: --recipe pixelcnn has no classifier"),
     "validation too large": (["--validation", "80"], "--validation 80"),
 }
 
