@@ -60,7 +60,9 @@ def test_bad_input_is_named_in_two_lines_and_leaves_nothing(case, data_dir, tmp_
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path):
-    done = trainer(*TOY, "--data_dir", data_dir, "--steps", 40, "--save_every", 5, cwd=tmp_path)
+    # In float32: bfloat16 products of processors with AMX carry a NaN into the row before it, here of a real image.
+    done = trainer(*TOY, "--data_dir", data_dir, "--steps", 40, "--save_every", 5, "--precision", "float32",
+                   cwd=tmp_path)
     assert done.returncode == 0
     run = only_run(tmp_path)
     path = state.find(run)
