@@ -4,7 +4,6 @@ Layouts, told by what is there: folders named like the classes; names that begin
 `cat.0.jpg`; a table with the columns file and label. `labelled/` (or `train/`) and `test/` may part the pictures, each
 in any of these layouts, and `unlabelled/` may lie beside them or beside class folders. Hidden files are not looked at.
 """
-import collections
 import csv
 import os
 import re
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from config import UserError
+from datasets import splits
 
 ROLES = {"labelled": "train", "labeled": "train", "train": "train", "unlabelled": "unlabelled",
          "unlabeled": "unlabelled", "test": "test"}
@@ -65,12 +65,11 @@ def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Pro
             test.append(Picture(file, number[name], True))
         else:
             problems.append(Problem(file, f"of class {name!r}, which has no training picture" if name else "no label"))
-    order = np.random.RandomState(seed).permutation(len(train))
-    train = [train[i] for i in order]
-    if parts["test"]:
-        return Plan(test + train, names, False)
-    test, train = _hold_out(train, names, share)
-    return Plan(test + train, names, True)
+    held = set() if parts["test"] else _held_out(train, names, share, seed)
+    order = np.random.RandomState(seed).permutation(len(train)).tolist()
+    test += [train[row]._replace(test=True) for row in order if row in held]
+    train = [train[row] for row in order if row not in held]
+    return Plan(test + train, names, not parts["test"])
 
 
 def _files(root: Path, problems: list[Problem]) -> list[str]:
@@ -180,19 +179,13 @@ def _check_names(root: Path, names: Sequence[str]) -> None:
         raise UserError(f"--from_folder {root}: the class name {shown(odd[0])} cannot be printed; give it another")
 
 
-def _hold_out(train: list[Picture], names: Sequence[str], share: float) -> tuple[list[Picture], list[Picture]]:
-    """The first pictures of each class become test pictures."""
-    count = collections.Counter(picture.label for picture in train)
-    if alone := [name for k, name in enumerate(names) if count[k] < 2]:
+def _held_out(train: Sequence[Picture], names: Sequence[str], share: float, seed: int) -> set[int]:
+    """The rows of the pictures that become test pictures. UserError for a class that has none to spare."""
+    labels = np.array([picture.label for picture in train])
+    if alone := [name for k, name in enumerate(names) if (labels == k).sum() < 2]:
         raise UserError(f"--test_share: class {alone[0]} has one picture, of which none can be held out; add more, "
                         "or a folder test")
-    wanted = {k: min(max(1, round(share * count[k])), count[k] - 1) for k in range(len(names))}
-    test, rest = [], []
-    for picture in train:
-        held = wanted.get(picture.label, 0) > 0
-        wanted[picture.label] = wanted.get(picture.label, 0) - held
-        (test if held else rest).append(picture._replace(test=held))
-    return test, rest
+    return set(splits.hold_out(labels, share, seed)[1].tolist())
 
 
 def shown(name: str) -> str:

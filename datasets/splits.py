@@ -75,12 +75,12 @@ def named(text: str, labels: np.ndarray) -> np.ndarray:
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows, both in order: a share of each class, at least one image, by the seed. Images without a
-    label are training images, unless none has one."""
+    """Training and test rows, both in order: a share of each class becomes test rows, at least one but never its last,
+    the first ones along a permutation by the seed. Images without a label are training images, unless none has one."""
     order = np.random.RandomState(seed).permutation(len(labels))
     kinds = np.unique(labels[labels >= 0]) if (labels >= 0).any() else np.array([-1])
     groups = [order[labels[order] == k] for k in kinds]
-    test = np.sort(np.concatenate([rows[:max(1, round(share * len(rows)))] for rows in groups]))
+    test = np.sort(np.concatenate([rows[:min(max(1, round(share * len(rows))), len(rows) - 1)] for rows in groups]))
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 

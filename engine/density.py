@@ -61,8 +61,8 @@ def given(cfg: Config, data: Data, pixels: Pixels, device: torch.device,
         return {}
     path = Path(asked)
     trained = state.load(path)
-    recipe, _ = evaluate.settings(trained, path)
-    if recipe.nets != ("P",):
+    recipe, settings = evaluate.settings(trained, path)
+    if recipe.evaluated != "density":
         raise UserError(f"--density {path}: a run of --recipe {recipe.name}, which has no density; train one with "
                         f"--recipe pixelcnn --dataset {data.spec.name}")
     if trained["data"]["digest"] != data.digest:
@@ -72,5 +72,5 @@ def given(cfg: Config, data: Data, pixels: Pixels, device: torch.device,
         digest = hashlib.file_digest(file, "sha256").digest()
     if before and bytes(before["digest"].tolist()) != digest:
         raise UserError(f"--density {path}: not the file with which the run was begun; name that one")
-    _, model = evaluate.networks(trained, path, data.spec, device)
+    _, model = evaluate.networks(trained, path, recipe, settings, data.spec, device)
     return {"density": Density(model, digest, pixels).to(device)}

@@ -63,6 +63,7 @@ class Restored(NamedTuple):
     """A checkpoint ready to be evaluated."""
 
     cfg: Config
+    recipe: recipes.Recipe
     data: Data
     nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
     averaged: nn.Module  # the first of them with averaged weights
@@ -80,7 +81,7 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     where = _device(device, cfg.device)
     data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), recipe.classifies, *trained_on)
     judges = any("fake" in player.terms for player in recipe.players(cfg))
-    return Restored(cfg, data, *networks(saved, path, data.spec, where), where, judges)
+    return Restored(cfg, recipe, data, *networks(saved, path, recipe, cfg, data.spec, where), where, judges)
 
 
 def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]:
@@ -90,11 +91,10 @@ def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]
         return recipe, from_dict(recipe.settings, saved["settings"])
 
 
-def networks(saved: dict[str, Any], path: Path, spec: Spec,
+def networks(saved: dict[str, Any], path: Path, recipe: recipes.Recipe, cfg: Config, spec: Spec,
              where: torch.device) -> tuple[dict[str, nn.Module], nn.Module]:
     """The networks by name with their raw weights, and the first of them with averaged ones, of what was read from
-    `path`. UserError if the weights do not fit or are not finite."""
-    recipe, cfg = settings(saved, path)
+    `path`, whose `settings` are given. UserError if the weights do not fit or are not finite."""
     with state.fitting(path, "weights"):
         nets = {name: net.to(where, memory_format=torch.channels_last)
                 for name, net in models.build(cfg, spec, recipe.trained(cfg)).items()}
@@ -144,7 +144,7 @@ def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Pa
     where there is no classifier, and with the bits per dimension of a density model."""
     last = saved["step"] == run.cfg.steps
     return {**(_accuracy(run, classes, saved, path) if classes is not None else {}),
-            **(_bits(run) if "P" in run.nets else {}),
+            **(_bits(run) if run.recipe.evaluated == "density" else {}),
             **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
                                                          "labelled", "seed", "average")},
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,

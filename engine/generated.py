@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import losses
 from config import UserError
-from engine import evaluate, figures, report, scene, state, world
+from engine import evaluate, figures, files, report, scene, state, world
 
 Format = Literal["grid", "files", "hdf5"]
 CHUNK = figures.SAMPLES  # images in one call
@@ -154,12 +154,12 @@ def written(folder: Path, made: np.ndarray, format: Format, facts: dict[str, Any
             file.create_dataset("image", data=made)
             file.attrs.update(facts)
             file.flush()
-            return report.store(folder / "generated.h5", file.id.get_file_image())
+            return files.store(folder / "generated.h5", file.id.get_file_image())
     if format == "files":
         digits = len(str(len(made) - 1))
-        return report.store(folder / "generated", {f"{i:0{digits}}.png": png(image) for i, image in enumerate(
+        return files.store(folder / "generated", {f"{i:0{digits}}.png": png(image) for i, image in enumerate(
             to_host(figures.visible(torch.from_numpy(made).permute(0, 3, 1, 2))))})
-    return report.store(folder / "generated.png", png(sheet(made, max(10, math.isqrt(len(made) - 1) + 1))))
+    return files.store(folder / "generated.png", png(sheet(made, max(10, math.isqrt(len(made) - 1) + 1))))
 
 
 def sheet(made: np.ndarray, columns: int = 10) -> np.ndarray:
@@ -195,7 +195,7 @@ def make(run: evaluate.Restored, saved: dict[str, Any], path: Path, count: int, 
         classes = evaluate.predict(run.averaged, seen, run.device).classes.argmax(1).numpy()
         pictures["classes.png"] = figures.by_class(seen, classes, run.data.class_names)
     paths = [] if "generated.png" in pictures else [written(folder, made, format, facts)]
-    paths += [report.store(folder / name, png(picture)) for name, picture in pictures.items()]
+    paths += [files.store(folder / name, png(picture)) for name, picture in pictures.items()]
     report.write(folder / "generated.json", result)
     return result, [folder / "generated.json", *paths]
 

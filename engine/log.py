@@ -2,7 +2,6 @@
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from config import Config, UserError, as_dict
+from engine import files
 
 REFERENCE_NAMES = {"supervised": "s_loss", "real": "d_loss_real", "fake": "d_loss_fake"}  # of SSGAN-Tensorflow
 
@@ -59,9 +59,8 @@ class Log:
             if picture.stem.isdigit() and int(picture.stem) > step:
                 picture.unlink()
         path = folder / "metrics.jsonl"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, path)
+        with files.whole(path) as new:
+            new.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.metrics = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:

@@ -64,7 +64,7 @@ class Training:
         """The accuracy on the test set of the step that counts, where there is a classifier, and what to do next, in
         words."""
         then = f"draw with: python evaler.py --checkpoint {self.folder}"
-        if not self.sets:
+        if not self.run.recipe.classifies:
             return f"trained to step {self.state.step}{self.bits and f', test images {self.bits}'}\n{then}"
         n, best = len(self.sets["test"][1]), self.state.best
         step, wrong = (best["step"], best["test_errors"]) if best else (self.state.step, self.test_errors)
@@ -119,9 +119,9 @@ class Training:
 
     def _evaluate(self, bar: tqdm) -> None:
         """A look at the test set: the accuracies of a classifier, the bits of a density model."""
-        if "P" in self.state.nets:
+        if self.run.recipe.evaluated == "density":
             self._density(bar)
-        elif self.sets:
+        elif self.run.recipe.classifies:
             self._accuracies(bar)
 
     def _density(self, bar: tqdm) -> None:

@@ -1,4 +1,4 @@
-"""Data of the user's own: made into a data set, and labelled little by little."""
+"""Data of the user's own: made into a data set, and labelled little by little; images to label next."""
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 import datasets
 from config import UserError
 from datasets import convert, folder, h5, labelling, suggest, zoo
-from engine import suggestion
+from engine import figures
 
 
 def make(settings: Any, how: str) -> None:
@@ -64,4 +64,19 @@ def label(settings: Any, how: str) -> None:
     images = data.arrays.train_image
     features = suggest.plain_features(images, settings.seed)
     folder = datasets.path(data.spec.name, settings.data_dir).parent
-    print(*suggestion.ask(folder, images, features, known, settings.suggest, settings.seed), sep="\n")
+    print(*ask(folder, images, features, known, settings.suggest, settings.seed), sep="\n")
+
+
+def ask(folder: Path, images: np.ndarray, features: np.ndarray, known: np.ndarray, count: int, seed: int) -> list[Path]:
+    """Write suggest.csv and suggest.png with `count` of the training images [N, H, W, C], chosen by their features
+    [N, F]; the rows `known` are labelled already. Returns both paths. UserError if there are not so many, or a table is
+    there already."""
+    if count > len(images) - len(known):
+        raise UserError(f"--suggest {count}: only {len(images) - len(known)} training images have no label")
+    table, sheet = folder / "suggest.csv", folder / "suggest.png"
+    rows = suggest.typical(features, known, count, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    labelling.ask(table, rows.tolist())
+    figures.sheet(sheet, images[rows], [f"row {row}" for row in rows],
+                  "write the class of each row into suggest.csv, the most valuable first")
+    return [table, sheet]

@@ -16,6 +16,7 @@ from config import UserError
 from datasets import folder, photo
 from engine import evaluate
 from engine.calibration import Calibration
+from engine.files import whole
 
 BATCH = 256  # pictures decoded and judged at a time
 COLUMNS = ("file", "class", "probability", "confidence", "real", "unlike", "problem")
@@ -55,23 +56,19 @@ def find(words: Iterable[str]) -> list[str]:
 def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration, output: Path) -> int:
     """Write the CSV `output` with a line for each file; returns how many were no pictures. UserError if none was one,
     or the disk does not take it; then there is no file."""
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
     useless = 0
     try:
-        with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with whole(output) as new, open(new, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             for line in tqdm(_lines(run, files, look, read_by), "predict", len(files), unit="picture"):
                 useless += bool(line["problem"])
                 writer.writerow(line)
-        if useless == len(files):
-            raise UserError(f"--predict: none of the {useless} files is a picture; the first, {line['file']}: "
-                            f"{line['problem']}")
-        os.replace(temporary, output)
+            if useless == len(files):
+                raise UserError(f"--predict: none of the {useless} files is a picture; the last, {line['file']}: "
+                                f"{line['problem']}")
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another place") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return useless
 
 

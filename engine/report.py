@@ -1,17 +1,19 @@
 """A run in words and numbers: reads and writes text only."""
 import contextlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from config import UserError
+from engine import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table
+LIMITS = (  # said on the card
+    "It knows the classes above and no others: whatever it is shown is put into one of them.",
+    "Its accuracy is that on test images from the same source as the training images; pictures of another camera, crop "
+    "or time may be read worse. `evaler.py --predict` marks those that look unlike the training images.",
+    "One run with one seed; a number to compare methods by is a mean over several (README.md).")
 Curve = tuple[list[int], list[float]]  # steps and values
 
 
@@ -115,32 +117,57 @@ def _table(per_class: list[dict], confusion: list[list[int]]) -> list[str]:
     return lines
 
 
+def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int, int]) -> str:
+    """A run in one page of Markdown for others to read: what it was trained on, by which protocol, how well it does,
+    and what it is not good for; from what `evaluate.judge` found. `recipe` and `source` are citations."""
+    classes = [row["class"] for row in result["per_class"]] if "per_class" in result else []
+    wanted = f"{result['labels']} images of the training set are labelled"
+    which = "named by a file or `all`" if result["labelled"] else \
+        f"the same number of each class, label seed {result['label_seed']}"
+    lines = [f"# {result['recipe']} on {result['dataset']}", "",
+             f"Method: {recipe}. Network: `{result['model']}`.", "",
+             "## Data", "",
+             f"{source}. {' x '.join(map(str, shape))} pixels (height x width x channels); digest "
+             f"{result['data_digest'][:12]}.",
+             f"Classes ({len(classes)}): {', '.join(classes)}." if classes else "No classes.", "",
+             "## Labels and protocol", "",
+             f"* {wanted} ({which}; digest {result['labelled_digest'][:12]}); every other label was hidden."
+             if classes else "* No label was used.",
+             f"* Seed {result['seed']}, {result['step']} of {result['steps']} steps. Reported: {result['selection']}.",
+             ""]
+    if classes:
+        lines += ["## Numbers", "", *_numbers(result), ""]
+    elif "bits_per_dimension" in result:
+        lines += ["## Numbers", "", f"* {summary(result)}.", ""]
+    lines += ["## Versions", "", *_versions(result["versions"]), "",
+              "## Limits", "", *(f"* {limit}" for limit in (LIMITS if classes else LIMITS[2:]))]
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(result: dict[str, Any]) -> list[str]:
+    n, beside = result["test_images"], result["supervised_baseline"]
+    lines = [f"* Test accuracy {accuracy(result['errors'], n, result['step'], result['average'])}."]
+    if beside:
+        lines.append(f"* The same classifier on the labels alone: {beside['accuracy']:.2%}.")
+    lines.append(f"* Negative log-likelihood {result['nll']:.4f} nats, calibration error {result['ece']:.2%} (before "
+                 "the temperature that `--predict` fits).")
+    worst = sorted((row for row in result["per_class"] if row["errors"]), key=lambda row: row["accuracy"])[:3]
+    if worst:
+        lines.append("* Most mistakes: " + ", ".join(f"{row['class']} ({row['accuracy']:.1%} right)" for row in worst)
+                     + ".")
+    return lines
+
+
+def _versions(versions: dict[str, Any]) -> list[str]:
+    lines = [f"* Trained with {_listed(versions['training'])}."]
+    lines += [f"* From step {entry['step']} with {_listed(entry['versions'])}." for entry in versions["resumed"]]
+    return [*lines, f"* Evaluated with {_listed(versions['evaluation'])}."]
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Write the result as JSON, as `store` does."""
-    store(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-
-
-def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:
-    """Write a file, or a folder of files by name in place of a former one, whole or not at all, into a folder that is
-    made if need be; returns the path. UserError where the disk does not take it."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        try:
-            if isinstance(content, bytes):
-                temporary.write_bytes(content)
-            else:
-                temporary.mkdir()
-                for name, part in content.items():
-                    (temporary / name).write_bytes(part)
-                if path.is_dir():
-                    shutil.rmtree(path)
-            os.replace(temporary, path)
-        finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); copy the model file to a folder of your own "
-                        "and evaluate it there") from None
-    return path
+    """Write the result as JSON, as `files.store` does."""
+    files.store(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())

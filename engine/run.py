@@ -55,6 +55,9 @@ def resolve(cfg: Config) -> Config:
         raise UserError(f"--dataset {spec.name}: it has no labels, and --recipe {recipe.name} needs some; use --recipe "
                         f"{without}")
     check(cfg)
+    if cfg.select == "validation" and not recipe.classifies:
+        raise UserError(f"--select validation: --recipe {recipe.name} has no classifier, whose accuracy would decide; "
+                        "leave the flag out")
     if cfg.shift >= min(spec.shape[:2]):
         raise UserError(f"--shift {cfg.shift}: must be smaller than the images of {spec.name}, "
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")

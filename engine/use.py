@@ -1,30 +1,83 @@
-"""What the evaluator does with a run. Each takes the command's options, the restored run, what its checkpoint held, and
-the checkpoint's path; it writes files and prints what it found."""
+"""What the evaluator does with a run. Each action takes the command's options, the restored run, what its checkpoint
+held, and the checkpoint's path; it writes files and prints what it found."""
+import shutil
 from pathlib import Path
 from typing import Any
 
-import recipes
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
 from config import UserError
-from engine import calibration, card, generated, report, suggestion
+from engine import calibration, figures, files, generated, own, report
 from engine import evaluate as judging
 from engine import export as exports
 from engine import predict as prediction
-from engine.album import PUBLISHED, draw, publish
+
+PUBLISHED = Path("figure/result")
+# What SSGAN-Tensorflow shows in its README, and of a point set the classifier without unlabelled points.
+PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png", "g_loss.png",
+          "accuracy.png", "labels_alone.png")
 
 
 def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
-    known = run.data.spec.classes
-    classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes if known else None
+    classes = None
+    if run.recipe.classifies:
+        classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes
     result = judging.judge(run, classes, saved, path)
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
-    report.store(folder / "card.md", card.text(result, recipes.find(run.cfg.recipe).citation, run.data.source,
-                                               run.data.spec.shape).encode())
+    page = report.card(result, run.recipe.citation, run.data.source, run.data.spec.shape)
+    files.store(folder / "card.md", page.encode())
     print(report.summary(result), end="\n\n")
     pictures = draw(run, classes, result, saved["labelled"].numpy(), path.parent)
     print(folder / "eval.json", folder / "card.md", *pictures, sep="\n")
     if options.publish:
         publish(pictures, PUBLISHED / run.data.spec.name.lower())
+
+
+def draw(run: judging.Restored, classes: Tensor | None, result: dict[str, Any], labelled: np.ndarray,
+         folder: Path) -> list[Path]:
+    """Every picture that the run in `folder` with those labelled rows allows, into its eval/; their paths."""
+    drawn = []
+
+    def new(name: str) -> Path:
+        drawn.append(folder / "eval" / name)
+        return drawn[-1]
+
+    cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
+    which = f"named by {Path(cfg.labelled).name}" if cfg.labelled else f"label seed {cfg.label_seed}"
+    labels = f"{cfg.labels} labels ({which})" if names else "no labels"
+    title = f"{cfg.recipe} on {cfg.dataset}, {labels}, seed {cfg.seed}"
+    steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
+    seen = (figures.drawn(run.averaged, cfg.seed, run.device) if run.recipe.evaluated == "density" else
+            figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device))
+    if seen is not None:
+        Image.fromarray(seen).save(new("samples.png"))
+    drawn += figures.animation(folder / "eval" / "training.gif", sorted((folder / "samples").glob("[0-9]*.png")))
+    curves, beside = report.curves(folder), result.get("supervised_baseline")
+    if beside:  # a classifier of points has pictures of its training too
+        for last in sorted((folder.parent / beside["run"] / "samples").glob("[0-9]*.png"))[-1:]:
+            shutil.copyfile(last, new("labels_alone.png"))
+    drawn += figures.losses(folder / "eval", curves, title, steps)
+    if "accuracy/test" in curves:
+        figures.accuracies(new("accuracy.png"), curves, title, steps, beside and beside["accuracy"])
+    if not names:
+        return drawn
+    title += f"\nstep {result['step']}, {result['errors']} of {result['test_images']} test images wrong"
+    figures.confusion(new("confusion.png"), result["confusion"], names, title)
+    figures.reliability(new("reliability.png"), judging.calibration(classes, arrays.test_label), result["ece"], title)
+    if result["errors"] and not run.data.spec.points:
+        figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label,
+                         judging.probabilities(classes).numpy(), names, title)
+    return drawn
+
+
+def publish(pictures: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        if picture.name in PUBLIC:
+            print(shutil.copyfile(picture, folder / picture.name))
 
 
 def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
@@ -35,25 +88,25 @@ def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
 
 
 def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
-    if "P" in run.nets:
+    if run.recipe.evaluated == "density":
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
     images, labelled = run.data.arrays.train_image, saved["labelled"].numpy()
     features = judging.predict(run.averaged, images, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
-    print(*suggestion.ask(path.parent / "eval", images, features, labelled, options.suggest, seed), sep="\n")
+    print(*own.ask(path.parent / "eval", images, features, labelled, options.suggest, seed), sep="\n")
 
 
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--predict")
-    files = prediction.find(options.predict)
+    found = prediction.find(options.predict)
     read_by = calibration.of(run, saved["labelled"].numpy())
-    useless = prediction.write(run, files, prediction.look(run, saved), read_by, options.output)
-    print(f"{options.output}: {len(files) - useless} pictures, {useless} other files; temperature "
+    useless = prediction.write(run, found, prediction.look(run, saved), read_by, options.output)
+    print(f"{options.output}: {len(found) - useless} pictures, {useless} other files; temperature "
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
 
 
 def _needs_classifier(run: judging.Restored, flag: str) -> None:
-    if not run.data.spec.classes:
+    if not run.recipe.classifies:
         raise UserError(f"{flag}: a run of {run.cfg.recipe} has no classifier; name one of another recipe")
 
 

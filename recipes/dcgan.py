@@ -79,4 +79,4 @@ def players(cfg: Settings) -> tuple[Player, Player]:
 
 
 RECIPE = Recipe("dcgan", "shaohua0116/DCGAN-Tensorflow (2017), https://github.com/shaohua0116/DCGAN-Tensorflow",
-                Settings, published, players, init_images=lambda cfg: "pool", classifies=False)
+                Settings, published, players, init_images=lambda cfg: "pool", evaluated="discriminator")

@@ -37,7 +37,12 @@ class Recipe(NamedTuple):
     init_images: Callable[[Config], Literal["pool", "labelled"] | None] = lambda cfg: "labelled"
     rate: Callable[[Config, int, int], float] = lambda cfg, step, steps_per_epoch: 1.0  # of all learning rates, a share
     second_view: bool = False  # whether unlabelled images come twice in a batch, each time augmented anew
-    classifies: bool = True  # whether D is a classifier; if not, there are no classes and no labels for it
+    evaluated: Literal["classifier", "discriminator", "density"] = "classifier"  # what the first of its nets is
+
+    @property
+    def classifies(self) -> bool:
+        """If not, there are no classes and no labels for it."""
+        return self.evaluated == "classifier"
 
     def trained(self, cfg: Config) -> tuple[str, ...]:
         """Those of its nets that some player trains with these settings."""

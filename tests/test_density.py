@@ -52,7 +52,7 @@ def test_the_term_is_there_with_a_density_alone(build, bad_gan):
 
 def test_likelihoods_are_those_of_the_density_in_the_pixels_of_the_game(file, bad_gan):
     run, trained = bad_gan(), state.load(file)
-    _, P = evaluate.networks(trained, file, run.data.spec, run.device)
+    _, P = evaluate.networks(trained, file, *evaluate.settings(trained, file), run.data.spec, run.device)
     images = torch.from_numpy(run.data.arrays.test_image[:5]).permute(0, 3, 1, 2)
     assert run.pipeline.pixels != P.pixels  # from 0 to 1 beside -1 to 1
     x = P.pixels.from_bytes(images)

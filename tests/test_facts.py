@@ -12,7 +12,7 @@ import ops
 import recipes
 from config import Spec
 from models import MODELS, ssgan
-from tests.test_recipes import batch_of, steps
+from tests.steps import batch_of, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = Spec("toy", (16, 16, 3), 4)

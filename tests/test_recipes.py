@@ -10,17 +10,16 @@ import torch
 import datasets
 import ops
 import recipes
-import trainer
 from config import Spec, UserError
 from datasets import h5
 from engine import run as engine_run
 from engine import state
 from engine.run import term_weights
-from engine.step import Step, rate_factor
+from engine.step import Step
 from models import MODELS
 from tests.conftest import TOYS
+from tests.steps import TOY, assert_bitwise, batch_of, scheduled_steps, steps, weights
 
-TOY = {model: "Grey8" if model.startswith(("mlp", "pixelcnn")) else "Colour16" for model in MODELS}
 # Every recipe with the networks that it chooses for both toys, and every network with two recipes.
 CASES = sorted({(name, recipes.defaults(recipe, Spec("toy", shape, 4)).model)
                 for name, recipe in recipes.RECIPES.items() for shape in TOYS.values()}
@@ -32,37 +31,6 @@ every_recipe = pytest.mark.parametrize("recipe", recipes.RECIPES)
 every_case = pytest.mark.parametrize(("recipe", "model"), CASES)
 every_classifier = pytest.mark.parametrize(("recipe", "model"), [
     case for case in CASES if recipes.find(case[0]).classifies])
-
-
-def steps(run, count):
-    """Train that many steps; the losses of each."""
-    return [torch.stack(run.step()).tolist() for _ in range(count)]
-
-
-def batch_of(run, number):
-    """The first batch of that player."""
-    fetched = run.pipeline.fetch(number, 0)
-    return run.pipeline.batch(*fetched, torch.zeros(()),
-                              run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None)
-
-
-def scheduled_steps(run, count):
-    """The same with the learning rates of the schedule."""
-    losses = []
-    for _ in range(count):
-        run.state.set_rates(run.rate())
-        losses += steps(run, 1)
-    return losses
-
-
-def weights(run):
-    nets = {**run.state.nets, "averaged": run.state.averaged}
-    return {f"{name}.{key}": value.clone() for name, net in nets.items() for key, value in net.state_dict().items()}
-
-
-def assert_bitwise(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 @every_case
@@ -234,84 +202,6 @@ def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
 
 
-def test_bad_gan_has_the_published_settings(data_dir):
-    cifar, svhn, mnist = (recipes.defaults(recipes.find("bad-gan"), datasets.spec(name, data_dir))
-                          for name in ("CIFAR10", "SVHN", "MNIST"))
-    for cfg, terms in ((cifar, ({"supervised", "real", "fake"}, {"feature_matching", "variational"})),
-                       (svhn, ({"supervised", "real", "fake", "entropy"}, {"feature_matching", "pull_away"})),
-                       (mnist, ({"supervised", "real", "fake"}, {"feature_matching"}))):
-        assert tuple(set(player.terms) for player in recipes.find("bad-gan").players(cfg)) == terms
-        assert cfg.average == 0
-    assert (cifar.labels, cifar.batch_size, cifar.epochs, cifar.learning_rate_d, cifar.learning_rate_g,
-            cifar.variational) == (4000, 100, 1200, 6e-4, 3e-4, 0.01)
-    assert (svhn.labels, svhn.batch_size, svhn.epochs, svhn.learning_rate_d, svhn.learning_rate_g, svhn.pull_away,
-            svhn.entropy) == (1000, 64, 900, 1e-3, 1e-3, 0.8, 0.1)
-    assert (mnist.labels, mnist.batch_size, mnist.learning_rate_d, mnist.learning_rate_g) == (100, 100, 3e-3, 1e-3)
-
-
-def test_bad_gan_has_the_nets_and_terms_that_its_weights_ask_for(build):
-    run = build("bad-gan", "Colour16", pull_away=0.8, entropy=0.1, variational=0.0)
-    assert set(run.state.nets) == {"D", "G"}
-    assert [player.terms[-1] for player in run.players] == ["entropy", "pull_away"]
-    assert torch.tensor(steps(run, 2)).isfinite().all()
-    assert set(build("bad-gan", "Colour16").state.nets) == {"D", "G", "E"}
-
-
-@pytest.mark.parametrize("model", ["mlp", "conv-small"])
-def test_a_model_without_an_encoder_is_refused(model, build):
-    with pytest.raises(UserError, match=f"--model {model}: has no net E"):
-        build("bad-gan", "Colour16", model=model, variational=0.01)
-
-
-@pytest.mark.parametrize(("shape", "model"), [((28, 28, 1), "dcgan"), ((32, 32, 3), "dcgan"), ((64, 64, 3), "dcgan"),
-                                              ((96, 96, 3), "ssgan"), ((30, 30, 1), "ssgan"), ((32, 24, 3), "mlp"),
-                                              ((8, 8, 1), "mlp")])
-def test_dcgan_has_the_settings_of_its_code(shape, model):
-    cfg = recipes.defaults(recipes.find("dcgan"), Spec("any", shape, 10))
-    assert (cfg.model, cfg.labels, cfg.batch_size, cfg.average) == (model, 0, 64, 0)
-    assert (cfg.learning_rate_d, cfg.learning_rate_g, cfg.clip, cfg.confidence, cfg.n_z) == (1e-3, 1e-3, 20, 0.9, 100)
-    if model != "mlp":
-        assert cfg.update_rate == 5
-        assert abs(cfg.steps * (1 + cfg.update_rate) - 100_000) < 6
-
-
-def test_dcgan_tells_real_from_fake_as_its_code_does(build):
-    run = build("dcgan", "Colour16")
-    D, G = (run.state.nets[name].double().eval() for name in "DG")
-    batch = batch_of(run, 0)
-    batch = batch._replace(x_unl=batch.x_unl.double(), z=batch.z.double())
-    fake, real = -D(G(batch.z)).real, -D(batch.x_unl).real  # there the logits of "fake"
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits
-    d, g = (player.loss(run.state.nets, batch) for player in run.players)
-    torch.testing.assert_close(d["real"], entropy(real, torch.zeros_like(real)), rtol=1e-9, atol=0)
-    torch.testing.assert_close(d["fake"], entropy(fake, torch.full_like(fake, 0.9)), rtol=1e-9, atol=0)
-    torch.testing.assert_close(g["adversarial"], entropy(fake, torch.zeros_like(fake)), rtol=1e-9, atol=0)
-
-
-def test_the_generator_of_dcgan_keeps_running_averages_and_draws_with_them(build):
-    run = build("dcgan", "Colour16")
-    G = run.state.nets["G"]
-    norms = [m for m in G.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert len(norms) == 3
-    steps(run, 2)
-    assert all(int(norm.num_batches_tracked) == 2 * run.cfg.update_rate for norm in norms)  # G's own updates alone
-    z = G.eval().prior(8, "cpu")
-    with torch.no_grad():
-        torch.testing.assert_close(G(z[:1]), G(z)[:1])
-        before = G(z)
-        norms[0].running_mean.add_(1)
-        assert not torch.allclose(G(z), before)
-        norms[1].weight.mul_(0)
-        norms[1].bias.mul_(0)
-        assert torch.equal(G(z)[0], G(z)[1])  # all goes through the norm
-
-
-def test_minibatch_gan_moves_the_generator_three_times(build):
-    run = build("minibatch-gan")
-    assert [player.times for player in run.players] == [1, 3]
-    assert run.state.nets["D"].minibatch.others == run.cfg.batch_size - 1
-
-
 PUBLISHED = {
     ("ct-gan", "CIFAR10"): {"model": "conv-wide", "epochs": 1000, "batch_size": 100, "learning_rate_d": 3e-4,
                             "decay_from": 1, "flip": True, "shift": 2, "average": 0.9999},
@@ -334,91 +224,6 @@ def test_settings_are_the_papers(recipe, dataset, data_dir):
     assert {name: getattr(cfg, name) for name in expected} == expected
 
 
-def test_manifold_gan_lets_its_rates_fall_over_the_last_200_epochs(data_dir):
-    cfg = recipes.defaults(recipes.find("manifold-gan"), datasets.spec("CIFAR10", data_dir))
-    rates = [rate_factor(epoch * 2000, 1400 * 2000, 2000, cfg.decay_from) for epoch in (1199, 1200, 1300, 1399)]
-    assert rates == pytest.approx([1, 1, 0.5, 1 / 200])
-
-
-@pytest.mark.parametrize(("model", "terms"), [("mlp", {"consistency"}),
-                                              ("conv-small", {"consistency", "feature_consistency"})])
-def test_the_consistency_of_ct_gan_is_of_the_dropout_alone(model, terms, build):
-    run = build("ct-gan", TOY[model], model=model)
-    seen = {}
-    for name, training in (("dropout", True), ("none", False)):
-        run.state.nets["D"].train(training)
-        seen[name] = run.players[0].loss(run.state.nets, batch_of(run, 0))
-    assert {term for term in seen["none"] if "consistency" in term} == terms
-    for term in terms:
-        assert seen["none"][term].item() < 1e-9 < seen["dropout"][term].item()
-
-
-def test_cats_and_dogs_take_50_labels_of_each_class():
-    cfg = recipes.defaults(recipes.find("cats-dogs"), Spec("pets", (224, 224, 3), 3))
-    assert (cfg.model, cfg.labels) == ("resnet18", 150)
-
-
-def test_the_game_of_cats_and_dogs_is_as_printed(build):
-    """L_unl = 1/2 (-mean Z + mean sp(Z)), L_fake = 1/2 mean sp(Z(G)), L_lab = mean(-l_y + Z); L_G is L_unl of G."""
-    run = build("cats-dogs", model="mlp")
-    for net in run.state.nets.values():
-        net.double().eval()
-    batch = batch_of(run, 0)
-    batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double(), z=batch.z.double())
-    D, G = run.state.nets["D"], run.state.nets["G"]
-
-    def logits(x):
-        return D(x).classes
-
-    def Z(x):
-        return logits(x).exp().sum(1).log()
-
-    def sp(a):
-        return (1 + a.exp()).log()
-
-    y = batch.y_lab
-    expected = {"supervised": (-logits(batch.x_lab)[range(8), y] + Z(batch.x_lab)).mean(),
-                "real": 0.5 * (-Z(batch.x_unl).mean() + sp(Z(batch.x_unl)).mean()),
-                "fake": 0.5 * sp(Z(G(batch.z).detach())).mean()}
-    adversarial = 0.5 * (-Z(G(batch.z)).mean() + sp(Z(G(batch.z))).mean())
-    for player, terms in zip(run.players, (expected, {"adversarial": adversarial}), strict=True):
-        found = player.loss(run.state.nets, batch)
-        torch.testing.assert_close(found, terms, rtol=1e-9, atol=1e-12)
-        ours, theirs = (torch.autograd.grad(sum(values.values()), run.state.moves[player.name], retain_graph=True)
-                        for values in (found, terms))
-        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-12)
-
-
-def test_generated_images_stay_out_of_resnets_running_averages(build):
-    run = build("cats-dogs", "Colour16")
-    batch, D = batch_of(run, 0), run.state.nets["D"]
-    kept = copy.deepcopy(D)
-    for player in run.players:
-        player.loss(run.state.nets, batch)
-    kept(torch.cat([batch.x_lab, batch.x_unl]))
-    torch.testing.assert_close(D.body.bn1.running_mean, kept.body.bn1.running_mean)
-    assert D.body.bn1.num_batches_tracked == 1
-
-
-def test_sgd_moves_as_its_formula_says(build):
-    """v <- 0.9 v + g + 0.0001 w, w <- w - rate v"""
-    run = build("supervised", optimiser="sgd", learning_rate_d=0.01, decay_from=1.0)
-    w, v = run.state.moves["D"][0], 0
-    gradients = []
-    run.state.optimisers["D"].register_step_pre_hook(lambda *_: gradients.append(w.grad.clone()))
-    expected = w.detach().clone()
-    steps(run, 3)
-    for g in gradients:
-        v = 0.9 * v + g + 1e-4 * expected
-        expected = expected - 0.01 * v
-    torch.testing.assert_close(w.detach(), expected)
-
-
-def test_catgan_has_no_fake_class():
-    with pytest.raises(UserError, match="--head"):
-        trainer.settings(["--recipe", "catgan", "--head", "explicit"])
-
-
 def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):
     run = build("supervised", average=0.9)
     seen = []
@@ -429,71 +234,10 @@ def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):
     torch.testing.assert_close(run.state.averaged.head.bias, (torch.stack(seen) * shares[:, None]).sum(0))
 
 
-def test_supervised_starts_from_the_same_classifier(build):
-    gan, alone = build("improved-gan", average=0), build("supervised", average=0)
-    for key, value in alone.state.nets["D"].state_dict().items():
-        if "original" in key:  # scales and biases follow the images of the data-dependent init
-            assert torch.equal(value, gan.state.nets["D"].state_dict()[key])
-
-
 def test_generator_and_discriminator_see_unlabelled_images_in_orders_of_their_own(build):
     run = build("improved-gan")
     d, g = (run.pipeline.fetch(player, 0)[2] for player in (0, 1))
     assert not torch.equal(d, g)
-
-
-def test_the_teacher_is_the_averaged_classifier_on_the_other_view(build):
-    run = build("mean-teacher")
-    for net in run.state.seen.values():
-        net.eval()  # without noise
-    batch = batch_of(run, 0)._replace(step=torch.tensor(1e9))
-    with torch.no_grad():
-        for p in run.state.averaged.parameters():
-            p.mul_(1.5)
-    batch = batch._replace(x_again=1 - batch.x_again)
-    student, teacher = (torch.softmax(run.state.seen[name](x).classes, 1)
-                        for name, x in (("D", batch.x_unl), ("averaged", batch.x_again)))
-    found = run.players[0].loss(run.state.seen, batch)["consistency"]
-    torch.testing.assert_close(found, run.cfg.consistency * (student - teacher).square().mean(), rtol=1e-4, atol=1e-6)
-
-
-def test_masked_labels_are_those_of_the_mixed_batch(build):
-    masked, separate = (build("blog-svhn", labels_come=how) for how in ("masked", "separately"))
-    batch = batch_of(masked, 0)
-    shown = batch._replace(y_unl=torch.arange(8) % 4)
-    other = batch._replace(x_lab=1 - batch.x_lab, y_lab=(batch.y_lab + 1) % 4)
-
-    def class_loss(run, batch):
-        torch.manual_seed(0)
-        return run.players[0].loss(run.state.seen, batch)["supervised"]
-
-    assert class_loss(masked, other) == class_loss(masked, batch)
-    assert class_loss(masked, shown) != class_loss(masked, batch)
-    assert class_loss(masked, batch._replace(y_unl=torch.full((8,), -1))) == 0
-    assert class_loss(separate, other) != class_loss(separate, batch)
-    assert class_loss(separate, shown) == class_loss(separate, batch)
-
-
-def test_only_labelled_images_enter_vats_running_averages(build):
-    run = build("vat", "Colour16", average=0.9)
-    batch = batch_of(run, 0)
-    kept = copy.deepcopy(run.state.nets["D"])
-    run.players[0].loss(run.state.seen, batch)
-    kept(batch.x_lab)
-    means = [next(m.running_mean for m in D.modules() if isinstance(m, torch.nn.BatchNorm2d))
-             for D in (run.state.nets["D"], kept)]
-    torch.testing.assert_close(*means)
-    assert all(p.grad is None for p in run.state.nets["D"].parameters())
-
-
-def test_the_perturbation_has_the_asked_length_in_pixels(build, monkeypatch):
-    run = build("vat", "Colour16", epsilon=2.0)
-    found, original = [], recipes.vat.losses.virtual_adversarial
-    monkeypatch.setattr(recipes.vat.losses, "virtual_adversarial",
-                        lambda *args: found.append(original(*args)) or found[0])
-    run.players[0].loss(run.state.seen, batch_of(run, 0))
-    lengths = (found[0] * run.state.nets["D"].pixels.divisor / 255).flatten(1).norm(dim=1)
-    torch.testing.assert_close(lengths, torch.full((8,), 2.0))
 
 
 def test_learning_rates_follow_the_recipes(build):

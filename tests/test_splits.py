@@ -100,3 +100,11 @@ def test_what_is_held_out_is_a_share_of_each_class():
     assert sorted([*train, *test]) == list(range(70))
     assert test.tolist() != splits.hold_out(labels, 0.2, 2)[1].tolist()
     assert len(splits.hold_out(labels[50:], 0.2, 1)[1]) == 4
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.01, [1, 1, 0]), (0.5, [5, 1, 0]), (0.9, [9, 1, 0])])
+def test_the_last_image_of_a_class_is_never_held_out(share, held):
+    labels = np.array([0] * 10 + [1] * 2 + [2])
+    train, test = splits.hold_out(labels, share, 1)
+    assert np.bincount(labels[test], minlength=3).tolist() == held
+    assert set(labels[train]) == {0, 1, 2}

@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all."""
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from config import UserError
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file or a folder under. When the block ends it takes the place of `path`, of
+    which a folder replaces a former one; after an error it is removed."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield new
+        if new.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(new, path)
+    finally:
+        if new.is_dir():
+            shutil.rmtree(new)
+        new.unlink(missing_ok=True)
+
+
+def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:
+    """Write a file, or a folder of files by name, `whole`, into a folder that is made if need be; returns the path.
+    UserError where the disk does not take it."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with whole(path) as new:
+            if isinstance(content, bytes):
+                new.write_bytes(content)
+            else:
+                new.mkdir()
+                for name, part in content.items():
+                    (new / name).write_bytes(part)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); copy the model file to a folder of your own "
+                        "and evaluate it there") from None
+    return path

@@ -1,0 +1,25 @@
+"""supervised: the classifier that it starts from, and its optimiser."""
+import torch
+
+from tests.steps import steps
+
+
+def test_supervised_starts_from_the_same_classifier(build):
+    gan, alone = build("improved-gan", average=0), build("supervised", average=0)
+    for key, value in alone.state.nets["D"].state_dict().items():
+        if "original" in key:  # scales and biases follow the images of the data-dependent init
+            assert torch.equal(value, gan.state.nets["D"].state_dict()[key])
+
+
+def test_sgd_moves_as_its_formula_says(build):
+    """v <- 0.9 v + g + 0.0001 w, w <- w - rate v"""
+    run = build("supervised", optimiser="sgd", learning_rate_d=0.01, decay_from=1.0)
+    w, v = run.state.moves["D"][0], 0
+    gradients = []
+    run.state.optimisers["D"].register_step_pre_hook(lambda *_: gradients.append(w.grad.clone()))
+    expected = w.detach().clone()
+    steps(run, 3)
+    for g in gradients:
+        v = 0.9 * v + g + 1e-4 * expected
+        expected = expected - 0.01 * v
+    torch.testing.assert_close(w.detach(), expected)
