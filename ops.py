@@ -279,6 +279,16 @@ def noise_repeated(net: nn.Module) -> Iterator[None]:
             del layer.forward  # the class's own again
 
 
+def warped(images: Tensor, share: float) -> Tensor:
+    """Each of the images [B, C, H, W] under an affine map of its own: the identity, to each of whose six numbers
+    U(-share, share) is added, in coordinates from -1 to 1. So it is moved by up to that share of half its side, and
+    turned, scaled and sheared as much. Bilinear; what comes in from outside is the pixel at the edge."""
+    maps = torch.eye(2, 3, device=images.device).expand(len(images), 2, 3)
+    maps = maps + torch.empty_like(maps).uniform_(-share, share)
+    grid = functional.affine_grid(maps.to(images.dtype), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
 def sample(G: nn.Module, z: Tensor) -> Tensor:
     """G(z) for a player that does not train G: no gradient, and G's running averages stay."""
     with torch.no_grad(), statistics_kept(G):

@@ -17,11 +17,6 @@ Where this differs from the code, and why:
 - SVHN has no published settings: it takes those of CIFAR10 without mirroring, which digits do not survive. A data set
   of your own is moved, but not mirrored either, and has 200 epochs.
 """
-from collections.abc import Mapping
-from functools import partial
-
-import losses
-import ops
 from config import GanConfig, Spec
 
 from . import improved_gan
@@ -42,19 +37,10 @@ def published(spec: Spec) -> dict:
             "shift": 2}
 
 
-def discriminator(nets, b, factors: Mapping[str, float]):
-    D, G = nets["D"], nets["G"]
-    labelled, real, again, fake = ops.judge(D, [b.x_lab, b.x_unl, b.x_unl], ops.sample(G, b.z))
-    distances = {"consistency": losses.probability_distance(real.classes, again.classes),
-                 "feature_consistency": losses.feature_distance(real.features, again.features)}
-    return {**improved_gan.terms(b.y_lab, labelled, real, fake),
-            **{name: factor * distances[name] for name, factor in factors.items()}}
-
-
 def players(cfg: GanConfig) -> tuple[Player, Player]:
     factors = CONSISTENCY_MLP if improved_gan.on_mlp(cfg) else CONSISTENCY
     D, G = improved_gan.plain(cfg)
-    return D._replace(terms=(*D.terms, *factors), loss=partial(discriminator, factors=factors)), G
+    return improved_gan.with_terms(D, factors), G
 
 
 RECIPE = Recipe("ct-gan", CITATION, GanConfig, published, players, init_images=improved_gan.init_images)

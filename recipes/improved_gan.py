@@ -4,9 +4,13 @@ Techniques for Training GANs", sections 3.1 and 5; settings from its code, opena
     L_D = -E log p(y | x, real) + 1/2 E[-log D(x_unl)] + 1/2 E[-log(1 - D(G(z)))]
     L_G = distance of E f(G(z)) and E f(x_unl), f the last hidden layer (squared for the MLP, absolute for conv nets)
 
-With --balance W, which is ours and the default of Digits alone, L_D also has W (log K - H[E p(y | x_unl, real)]): the
-unlabelled images are to be spread evenly over the classes, as the labelled ones are. Without it a few labels that lie
-badly can give a whole cluster of a digit to another class (figure/result/LOG.md).
+Two terms that are not the paper's are defaults of Digits alone, where without them a few labels that lie badly can give
+a whole cluster of a digit to another class (figure/result/LOG.md). With --consistency W, L_D also has
+W mean (p - p')^2, p = p(y | x_unl, real), p' that of a second pass with other noise, whose images --warp moves, turns,
+scales and shears a little at random (the transformation/stability term of Sajjadi, Javanmardi, Tasdizen 2016,
+"Regularization With Stochastic Transformations and Perturbations for Deep Semi-Supervised Learning"). With --balance W,
+which is ours, W (log K - H[E p]): the unlabelled images of both passes are to be spread evenly over the classes, as the
+labelled ones are.
 
 ImprovedGAN-pytorch (Sleepychord at 8aca302), which is the same for MNIST, differs in kind by --no_data_init (every
 scale starts at 1, the frozen ones stay there), --generator_output softplus, --adam_eps outside (as PyTorch has it) and
@@ -31,6 +35,7 @@ Where this differs from the code, and why:
 """
 import dataclasses
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Literal
 
@@ -39,7 +44,7 @@ from torch import Tensor
 
 import losses
 import ops
-from config import Config, GanConfig, Spec, UserError, Within
+from config import Config, GanConfig, Share, Spec, UserError, Within
 
 from .player import Loss, Player, Recipe
 
@@ -56,15 +61,18 @@ PUBLISHED = {
     "SVHN": {**CONV, "labels": 1000, "epochs": 900.0},
     "CIFAR10": {**CONV, "labels": 4000, "epochs": 1200.0},
 }
-
-
-BALANCE = {"Digits": 0.3}
+EXTRA = {"Digits": {"consistency": 5.0, "warp": 0.15, "balance": 0.3}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(GanConfig):
-    """One term that is not the paper's, and the variations of a port to PyTorch."""
+    """Two terms that are not the paper's, and the variations of a port to PyTorch."""
 
+    consistency: Annotated[float, Within(0)] = 0.0
+    """Weight of the distance between the class probabilities of two passes of an unlabelled image (0: left out)."""
+    warp: Share = 0.0
+    """Of --consistency: how far the second pass's image is moved, turned, scaled and sheared at random, as a share of
+    half its side."""
     balance: Annotated[float, Within(0)] = 0.0
     """Weight of the term that spreads unlabelled images evenly over the classes (0: left out)."""
     data_init: bool = True
@@ -98,10 +106,24 @@ def discriminator(nets, b):
     return terms(b.y_lab, *ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z)))
 
 
-def balanced(nets, b, weight):
-    labelled, real, fake = ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z))
-    unevenness = math.log(real.classes.shape[1]) - losses.marginal_entropy(real.classes)
-    return {**terms(b.y_lab, labelled, real, fake), "balance": weight * unevenness}
+def unevenness(classes: Tensor) -> Tensor:
+    """log K - H[E p] of the logits [B, K]: 0 where the classes are used equally."""
+    return math.log(classes.shape[1]) - losses.marginal_entropy(classes)
+
+
+ON_TWO_PASSES = {
+    "consistency": lambda first, second: losses.probability_distance(first.classes, second.classes),
+    "feature_consistency": lambda first, second: losses.feature_distance(first.features, second.features),
+    "balance": lambda first, second: unevenness(torch.cat([first.classes, second.classes]))}
+
+
+def on_two_passes(nets, b, factors: Mapping[str, float], warp: float = 0.0):
+    """L_D and, times their factors, terms on two passes of the unlabelled images, which differ by D's noise and by a
+    warp of the second one's images."""
+    again = ops.warped(b.x_unl, warp) if warp else b.x_unl
+    labelled, real, second, fake = ops.judge(nets["D"], [b.x_lab, b.x_unl, again], ops.sample(nets["G"], b.z))
+    return {**terms(b.y_lab, labelled, real, fake),
+            **{name: factor * ON_TWO_PASSES[name](real, second) for name, factor in factors.items()}}
 
 
 def generator(nets, b, norm):
@@ -129,6 +151,11 @@ def plain(cfg: GanConfig) -> tuple[Player, Player]:
                 partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",))
 
 
+def with_terms(D: Player, factors: Mapping[str, float], warp: float = 0.0) -> Player:
+    """The discriminator's player with those terms on two passes."""
+    return D._replace(terms=(*D.terms, *factors), loss=partial(on_two_passes, factors=factors, warp=warp))
+
+
 def too_large(total: Tensor, step: Tensor, above: float, begin: float) -> Tensor:
     """Whether the generator is to make another update."""
     return (total > above) & (step >= begin)
@@ -147,8 +174,8 @@ def check(cfg: Settings) -> None:
 def players(cfg: Settings) -> tuple[Player, Player]:
     check(cfg)
     D, G = plain(cfg)
-    if cfg.balance:
-        D = D._replace(terms=(*D.terms, "balance"), loss=partial(balanced, weight=cfg.balance))
+    if factors := {name: weight for name in ("consistency", "balance") if (weight := getattr(cfg, name))}:
+        D = with_terms(D, factors, cfg.warp)
     if cfg.again_above:
         G = G._replace(again=partial(too_large, above=cfg.again_above, begin=round(2 * cfg.steps / cfg.epochs)))
     if cfg.adam_eps == "outside":
@@ -163,7 +190,7 @@ def init_images(cfg: Config) -> str:
 
 
 def own(spec: Spec) -> dict:
-    return {**published(spec), "balance": BALANCE.get(spec.name, 0.0)}
+    return {**published(spec), **EXTRA.get(spec.name, {})}
 
 
 RECIPE = Recipe("improved-gan", CITATION, Settings, own, players,

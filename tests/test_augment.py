@@ -1,8 +1,10 @@
-"""Flips and shifts: every image for itself, and nothing but a flip and a shift."""
+"""Flips and shifts: every image for itself, and nothing but a flip and a shift. Warps: every image under a map of its
+own, the one that was drawn."""
 import numpy as np
 import pytest
 import torch
 
+import ops
 from config import UserError
 from datasets.augment import augment
 
@@ -47,3 +49,22 @@ def test_training_sees_changed_images_and_changes_them_anew(build):
 def test_a_shift_as_large_as_the_image_is_refused(build):
     with pytest.raises(UserError, match="--shift 8: must be smaller than the images of Grey8, 8 x 8"):
         build(shift=8)
+
+
+def test_a_warp_reads_each_image_at_the_places_that_its_map_says():
+    images = torch.rand(6, 2, 5, 7, dtype=torch.float64)
+    torch.manual_seed(1)
+    found = ops.warped(images, 0.3)
+    torch.manual_seed(1)
+    maps = np.eye(2, 3) + torch.empty(6, 2, 3).uniform_(-0.3, 0.3).numpy()
+    for image, moved, (to_x, to_y) in zip(images.numpy(), found.numpy(), maps, strict=True):
+        for row, column in ((0, 0), (2, 3), (4, 1), (3, 6)):
+            place = (2 * column + 1) / 7 - 1, (2 * row + 1) / 5 - 1, 1  # centres of pixels, edges at -1 and 1
+            x = np.clip(((to_x @ place + 1) * 7 - 1) / 2, 0, 6)
+            y = np.clip(((to_y @ place + 1) * 5 - 1) / 2, 0, 4)
+            left, top = int(x), int(y)
+            right, bottom, a, b = min(left + 1, 6), min(top + 1, 4), x - left, y - top
+            expected = ((1 - b) * ((1 - a) * image[:, top, left] + a * image[:, top, right])
+                        + b * ((1 - a) * image[:, bottom, left] + a * image[:, bottom, right]))
+            np.testing.assert_allclose(moved[:, row, column], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ops.warped(images, 0.0), images)

@@ -67,8 +67,8 @@ def test_eval_json(runs):
 
 def test_pictures_in_eval(pictured, capsys):
     evaluated(pictured["gan"])
-    expected = README_NAMES | {"feature_matching.png", "balance.png", "confusion.png", "reliability.png", "errors.png",
-                               "eval.json", "card.md"}
+    expected = README_NAMES | {"feature_matching.png", "consistency.png", "balance.png", "confusion.png",
+                               "reliability.png", "errors.png", "eval.json", "card.md"}
     written = sorted((pictured["gan"] / "eval").iterdir())
     assert {path.name for path in written} == expected
     assert sorted(map(Path, capsys.readouterr().out.splitlines()[-len(expected):])) == written

@@ -1,4 +1,4 @@
-"""improved-gan: its published settings, the term for balance, which networks have which norm, and the variations of
+"""improved-gan: its published settings, the terms on two passes, which networks have which norm, and the variations of
 ImprovedGAN-pytorch."""
 import numpy as np
 import pytest
@@ -32,17 +32,25 @@ def test_improved_gan_has_the_published_conv_settings(data_dir):
             assert ours == pytest.approx(min(3 - epoch / flat, 1), abs=1e-9)
 
 
-def test_balance_is_how_unevenly_unlabelled_images_lie_in_the_classes(build):
-    plain, balanced = build("improved-gan"), build("improved-gan", balance=0.3)
+def test_terms_on_two_passes_of_which_one_is_warped(build, monkeypatch):
+    plain, more = build(), build(consistency=5.0, warp=0.2, balance=0.3)
     assert [player.terms for player in plain.players] == [("supervised", "real", "fake"), ("feature_matching",)]
-    for net in balanced.state.seen.values():
+    for net in more.state.seen.values():
         net.eval()  # without noise
-    batch = batch_of(balanced, 0)
-    p = torch.softmax(balanced.state.nets["D"](batch.x_unl).classes.double(), 1).mean(0)
-    terms = balanced.players[0].loss(balanced.state.seen, batch)
-    expected = 0.3 * (np.log(len(p)) + (p * p.log()).sum())
-    torch.testing.assert_close(terms["balance"].double(), expected, rtol=1e-4, atol=1e-7)
-    assert terms["balance"] > 1e-4
+    batch, D = batch_of(more, 0), more.state.nets["D"]
+    moved = ops.warped(batch.x_unl, 0.2)
+    monkeypatch.setattr(ops, "warped", lambda images, share: moved if images is batch.x_unl and share == 0.2 else None)
+    first, second = (torch.softmax(D(x).classes.double(), 1) for x in (batch.x_unl, moved))
+    mean = torch.cat([first, second]).mean(0)
+    expected = {"consistency": 5 * (first - second).square().sum() / first.numel(),
+                "balance": 0.3 * (np.log(len(mean)) + (mean * mean.log()).sum())}
+    terms = more.players[0].loss(more.state.seen, batch)
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name].double(), value, rtol=1e-4, atol=1e-8)
+        assert terms[name] > 1e-4
+    torch.testing.assert_close({name: terms[name] for name in plain.players[0].terms},
+                               plain.players[0].loss(more.state.seen, batch))
+    assert build(balance=0.3).players[0].terms == ("supervised", "real", "fake", "balance")
 
 
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"pixelcnn"}))
