@@ -285,8 +285,9 @@ def warped(images: Tensor, share: float) -> Tensor:
     turned, scaled and sheared as much. Bilinear; what comes in from outside is the pixel at the edge."""
     maps = torch.eye(2, 3, device=images.device).expand(len(images), 2, 3)
     maps = maps + torch.empty_like(maps).uniform_(-share, share)
-    grid = functional.affine_grid(maps.to(images.dtype), list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    with torch.autocast(images.device.type, enabled=False):  # places in bfloat16 are a fraction of a pixel off
+        grid = functional.affine_grid(maps.to(images.dtype), list(images.shape), align_corners=False)
+        return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def sample(G: nn.Module, z: Tensor) -> Tensor:
