@@ -50,6 +50,8 @@ def find(words: Iterable[str]) -> list[str]:
         if not files:
             raise UserError(f"--predict {word}: no such file, folder or pattern with a picture in it")
         found += files
+    if not found:
+        raise UserError("--predict: name pictures: files, folders, patterns, or - for names on standard input")
     return list(dict.fromkeys(found))
 
 

@@ -94,7 +94,9 @@ def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
     with pytest.raises(UserError, match=r"suggest\.csv: is there already"):
         download.main(["--dataset", "toy", "--suggest", "6"])
     assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
-    assert "5 new labels; 10 of 42 training images have one, in 4 classes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5 new labels; 10 of 42 training images have one, in 4 classes" in said
+    assert "Classes that are new, of which there is no test image: new." in said
     after = datasets.load("toy", "datasets")
     expected = hidden.train_label.copy()
     expected[rows[:4]], expected[rows[4]] = 1, 3

@@ -73,7 +73,8 @@ def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["--predict", "none"], "--predict none: no such file"), (["--predict", "new/notes.txt"], "none of the 1 files"),
+    (["--predict", "none"], "--predict none: no such file"), (["--predict"], "--predict: name pictures"),
+    (["--predict", "new/notes.txt"], "none of the 1 files"),
     (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
     (["--predict", "new", "--suggest", "3"], "one at a time"), (["--output", "p.csv"], "only with --predict"),
     (["--suggest", "5000"], "--suggest 5000: only"), (["--export", "c.pth"], r"--export c\.pth: end its name"),
