@@ -58,7 +58,7 @@ def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Pro
     _check_names(root, names)
     number = {name: k for k, name in enumerate(names)}
     train = [Picture(file, number[name] if name else -1, False) for file, name in classes["train"].items()]
-    train += [Picture(file, -1, False) for file in parts["unlabelled"].values()]
+    train += [Picture(file, -1, False) for file in parts["unlabelled"]]
     test = []
     for file, name in classes["test"].items():
         if name in number:
@@ -100,13 +100,14 @@ def _files(root: Path, problems: list[Problem]) -> list[str]:
 
 
 def _parts(files: Sequence[str], problems: list[Problem]) -> dict[str, dict[str, str]]:
-    """The files of train, unlabelled and test by their path below the part's folder."""
+    """The files of train, unlabelled and test, each with its path below the part's folder. Two names of a part (train,
+    labelled) may be there together, and the same path below each."""
     parts: dict[str, dict[str, str]] = {"train": {}, "unlabelled": {}, "test": {}}
     role = {file: ROLES.get(file.partition("/")[0].lower()) if "/" in file else None for file in files}
     parted = "train" in role.values()
     for file in files:
         if role[file]:
-            parts[role[file]][file.partition("/")[2]] = file
+            parts[role[file]][file] = file.partition("/")[2]
         elif parted:
             problems.append(Problem(file, "beside the folders labelled, unlabelled and test"))
         else:
@@ -155,9 +156,9 @@ def _table(root: Path, name: str) -> Table:
 def _classes(part: str, files: dict[str, str], table: Table | None, problems: list[Problem]) -> dict[str, str | None]:
     """The class of each file of a part, None where it is not labelled."""
     if table:
-        return {file: table.label(file, below) or None for below, file in files.items()}
-    in_folders, found = any("/" in below for below in files), {}
-    for below, file in files.items():
+        return {file: table.label(file, below) or None for file, below in files.items()}
+    in_folders, found = any("/" in below for below in files.values()), {}
+    for file, below in files.items():
         first, _, rest = below.partition("/")
         numbered = NUMBERED.fullmatch(Path(below).stem)
         if in_folders and rest:

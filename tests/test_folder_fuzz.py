@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -92,9 +92,12 @@ ODD = st.text(st.one_of(st.characters(exclude_characters="\0/", exclude_categori
                         st.sampled_from("\udce9\n\x1b \u202e\\%{}'")), min_size=1, max_size=8)
 CLASS = st.one_of(st.sampled_from(["cat", "dog", "Cat", "cow", "dög", " "]), ODD)
 NAME = st.one_of(st.builds("{}.{}{}".format, CLASS, st.integers(0, 99), st.sampled_from(["", ".jpg", ".PNG", ".csv"])),
-                 ODD)
+                 st.sampled_from(["1.png", "4.png"]), ODD)
 ROLE = st.sampled_from(["train", "Train", "labelled", "labeled", "unlabelled", "UNLABELED", "test", "Test"])
-PATH = st.lists(st.one_of(ROLE, CLASS), max_size=3).flatmap(lambda above: NAME.map(lambda name: [*above, name]))
+WILD = st.lists(st.one_of(ROLE, CLASS), max_size=3).flatmap(lambda above: NAME.map(lambda name: [*above, name]))
+# A new class has one picture, which is refused; most paths are those of classes that are there.
+TAME = st.tuples(ROLE, st.sampled_from(["cat", "dog"]), NAME) | st.tuples(st.sampled_from(["cat", "dog"]), NAME)
+PATH = TAME | TAME | TAME | WILD
 SOUND = {"folders": "{0}/{1}.png", "numbered": "{0}.{1}.png", "parted": "train/{0}/{1}.png",
          "parted, numbered": "labelled/{0}.{1}.png", "nothing": None}
 
@@ -139,6 +142,7 @@ FEW = settings(max_examples=150, deadline=None, derandomize=True, database=None,
 
 @FEW
 @given(layout=st.sampled_from(sorted(SOUND)), others=st.lists(st.tuples(PATH, CONTENT), max_size=8))
+@example(layout="parted", others=[(["labelled", "cat", "1.png"], picture("bmp", 7))])  # train/cat/1.png is another
 def test_any_folder_is_taken_whole_or_refused(layout, others, one_process, tmp_path_factory):
     root = tmp_path_factory.mktemp("any")
     (root / "pictures").mkdir()
