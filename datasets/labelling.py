@@ -57,7 +57,8 @@ def take_in(target: Path, table: Path) -> tuple[h5.Data, int]:
     data, given = h5.read(target), answers(table)
     if not data.spec.classes:
         raise UserError(f"--labels {table}: the test images of {target} have no labels, so that nothing could be "
-                        "measured; make the data set again from a folder with some labelled pictures")
+                        "measured.\nMake the data set again with some labels of each class: --from_folder and a table "
+                        "of files, or y in --from_file (-1: none)")
     names, labels = list(data.class_names), data.arrays.train_label.copy()
     new = 0
     for row, name in sorted(given.items()):

@@ -120,6 +120,21 @@ def test_labels_that_do_not_fit_change_nothing(text, said, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_set_without_labels_takes_none_and_one_with_some_does(capsys):
+    images, rows = toy_arrays((8, 8, 3), 2, train=20, test=2).train_image, np.arange(20)
+    np.savez("none.npz", x=images)
+    np.savez("some.npz", x=images, y=np.where(rows < 8, rows % 2, -1))
+    for name in ("none", "some"):
+        assert download.main(["--from_file", f"{name}.npz", "--dataset", name]) == 0
+        assert download.main(["--dataset", name, "--suggest", "4"]) == 0
+        filled(datasets.path(name, "datasets").parent / "suggest.csv", ["1"] * 4)
+    with pytest.raises(UserError, match=r"have no labels.*\nMake the data set again .* y in --from_file") as caught:
+        download.main(["--dataset", "none", "--labels", "datasets/none/suggest.csv"])
+    assert len(str(caught.value).splitlines()) == 2
+    assert download.main(["--dataset", "some", "--labels", "datasets/some/suggest.csv"]) == 0
+    assert "4 new labels; 10 of 18 training images have one, in 2 classes" in capsys.readouterr().out
+
+
 def test_hidden_labels_cannot_matter_for_what_is_suggested(tmp_path):
     asked = []
     for name in ("one", "two"):
