@@ -50,10 +50,10 @@ def answers(path: Path) -> dict[int, str]:
     return given
 
 
-def take_in(target: Path, table: Path) -> tuple[h5.Data, int]:
+def take_in(target: Path, table: Path) -> tuple[h5.Data, int, list[str]]:
     """Put the labels of the table into the data.h5 `target`, whole or not at all; classes that are new are added.
-    Returns what the file now holds and how many labels were new. UserError for a row that there is not, or one that
-    has another label already."""
+    Returns what the file now holds, how many labels were new, and the new classes. UserError for a row that there is
+    not, or one that has another label already."""
     data, given = h5.read(target), answers(table)
     if not data.spec.classes:
         raise UserError(f"--labels {table}: the test images of {target} have no labels, so that nothing could be "
@@ -71,7 +71,8 @@ def take_in(target: Path, table: Path) -> tuple[h5.Data, int]:
         new += labels[row] < 0
         labels[row] = names.index(name)
     if not new:
-        return data, 0
+        return data, 0, []
     arrays = data.arrays._replace(train_label=labels)
-    return h5.write(target, arrays, data.spec.name, names, data.source, data.resize), int(new)
+    written = h5.write(target, arrays, data.spec.name, names, data.source, data.resize)
+    return written, int(new), names[data.spec.classes:]
 

@@ -49,13 +49,12 @@ def label(settings: Any, how: str) -> None:
     """--suggest: ask for the labels of the images where they would help most; --labels: take a table of labels in."""
     if how == "labels":
         target = datasets.path(_name(settings), settings.data_dir)
-        before = h5.read(target).class_names
-        data, new = labelling.take_in(target, Path(settings.labels))
+        data, new, added = labelling.take_in(target, Path(settings.labels))
         labels = data.arrays.train_label
         print(f"{target}: {new} new labels; {(labels >= 0).sum()} of {len(labels)} training images have one, in "
               f"{data.spec.classes} classes. Train on all of them with:\n"
               f"python trainer.py --dataset {data.spec.name} --labelled all")
-        if added := [name for name in data.class_names if name not in before]:
+        if added:
             print(f"Classes that are new, of which there is no test image: {', '.join(added)}. If one is misspelt, "
                   "make the data set again and take the corrected table in")
         return
