@@ -12,6 +12,11 @@ scales and shears a little at random (the transformation/stability term of Sajja
 which is ours, W (log K - H[E p]): the unlabelled images of both passes are to be spread evenly over the classes, as the
 labelled ones are.
 
+With --teacher, p is what the averaged weights say of the image without noise, and has no gradient; --ramp_up lets W
+rise as exp(-5 (1 - t/T)^2) (both after Tarvainen & Valpola 2017, recipes/mean_teacher.py); --warp_labelled warps the
+labelled images, too. With these three MNIST has fewer errors after minutes than with the published loss (README.md); a
+weight that is large before the classes have formed fixes wrong ones.
+
 ImprovedGAN-pytorch (Sleepychord at 8aca302), which is the same for MNIST, differs in kind by --no_data_init (every
 scale starts at 1, the frozen ones stay there), --generator_output softplus, --adam_eps outside (as PyTorch has it) and
 --again_above 1 (another update of G after one whose loss was over 1). As its README has it (its default: 10 epochs):
@@ -73,6 +78,12 @@ class Settings(GanConfig):
     warp: Share = 0.0
     """Of --consistency: how far the second pass's image is moved, turned, scaled and sheared at random, as a share of
     half its side."""
+    warp_labelled: bool = False
+    """Warp the labelled images as far as --warp says, too."""
+    teacher: bool = False
+    """Compare, for --consistency, with what the averaged weights say of the image, not with its first pass."""
+    ramp_up: Share = 0.0
+    """Share of the training over which the weight of --consistency rises (0: it does not)."""
     balance: Annotated[float, Within(0)] = 0.0
     """Weight of the term that spreads unlabelled images evenly over the classes (0: left out)."""
     data_init: bool = True
@@ -117,13 +128,22 @@ ON_TWO_PASSES = {
     "balance": lambda first, second: unevenness(torch.cat([first.classes, second.classes]))}
 
 
-def on_two_passes(nets, b, factors: Mapping[str, float], warp: float = 0.0):
+def on_two_passes(nets, b, factors: Mapping[str, float], warp: float = 0.0, warp_labelled: bool = False,
+                  teacher: bool = False, rise: float = 0.0):
     """L_D and, times their factors, terms on two passes of the unlabelled images, which differ by D's noise and by a
-    warp of the second one's images."""
+    warp of the second one's images. The consistency's weight rises over `rise` steps; the averaged weights, without
+    noise, take the first pass's place in it if `teacher`."""
     again = ops.warped(b.x_unl, warp) if warp else b.x_unl
-    labelled, real, second, fake = ops.judge(nets["D"], [b.x_lab, b.x_unl, again], ops.sample(nets["G"], b.z))
-    return {**terms(b.y_lab, labelled, real, fake),
-            **{name: factor * ON_TWO_PASSES[name](real, second) for name, factor in factors.items()}}
+    x_lab = ops.warped(b.x_lab, warp) if warp_labelled else b.x_lab
+    labelled, real, second, fake = ops.judge(nets["D"], [x_lab, b.x_unl, again], ops.sample(nets["G"], b.z))
+    first = dict.fromkeys(factors, real)
+    if teacher:
+        with torch.no_grad():
+            first["consistency"] = nets["averaged"].eval()(b.x_unl)
+    found = {name: factor * ON_TWO_PASSES[name](first[name], second) for name, factor in factors.items()}
+    if rise:
+        found["consistency"] = losses.ramped_up(b.step, rise) * found["consistency"]
+    return {**terms(b.y_lab, labelled, real, fake), **found}
 
 
 def generator(nets, b, norm):
@@ -151,9 +171,9 @@ def plain(cfg: GanConfig) -> tuple[Player, Player]:
                 partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",))
 
 
-def with_terms(D: Player, factors: Mapping[str, float], warp: float = 0.0) -> Player:
-    """The discriminator's player with those terms on two passes."""
-    return D._replace(terms=(*D.terms, *factors), loss=partial(on_two_passes, factors=factors, warp=warp))
+def with_terms(D: Player, factors: Mapping[str, float], **options: float) -> Player:
+    """The discriminator's player with those terms on two passes; the options are those of on_two_passes."""
+    return D._replace(terms=(*D.terms, *factors), loss=partial(on_two_passes, factors=factors, **options))
 
 
 def too_large(total: Tensor, step: Tensor, above: float, begin: float) -> Tensor:
@@ -169,13 +189,18 @@ def check(cfg: Settings) -> None:
     if not cfg.data_init and cfg.model.endswith("-minibatch"):
         raise UserError(f"--no_data_init: --model {cfg.model} takes the images with which it compares others from the "
                         "data-dependent initialisation; leave it out")
+    if not cfg.consistency and (cfg.warp_labelled or cfg.teacher or cfg.ramp_up):
+        raise UserError("--warp_labelled, --teacher, --ramp_up: they need a consistency; give --consistency a weight")
+    if cfg.teacher and not cfg.average:
+        raise UserError("--teacher: the averaged weights are the teacher, and --average is 0; use --average 0.995")
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:
     check(cfg)
     D, G = plain(cfg)
     if factors := {name: weight for name in ("consistency", "balance") if (weight := getattr(cfg, name))}:
-        D = with_terms(D, factors, cfg.warp)
+        D = with_terms(D, factors, warp=cfg.warp, warp_labelled=cfg.warp_labelled, teacher=cfg.teacher,
+                       rise=cfg.ramp_up * cfg.steps)
     if cfg.again_above:
         G = G._replace(again=partial(too_large, above=cfg.again_above, begin=round(2 * cfg.steps / cfg.epochs)))
     if cfg.adam_eps == "outside":

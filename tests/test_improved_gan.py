@@ -53,6 +53,50 @@ def test_terms_on_two_passes_of_which_one_is_warped(build, monkeypatch):
     assert build(balance=0.3).players[0].terms == ("supervised", "real", "fake", "balance")
 
 
+def test_labelled_images_are_warped_where_asked_for(build, monkeypatch):
+    run = build(consistency=5.0, warp=0.2, warp_labelled=True)
+    batch, D = batch_of(run, 0), run.state.nets["D"].eval()
+    moved = {id(x): ops.warped(x, 0.2) for x in (batch.x_lab, batch.x_unl)}
+    monkeypatch.setattr(ops, "warped", lambda images, share: moved[id(images)])
+    expected = torch.nn.functional.cross_entropy(D(moved[id(batch.x_lab)]).classes, batch.y_lab)
+    found = run.players[0].loss(run.state.seen, batch)["supervised"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert (found - torch.nn.functional.cross_entropy(D(batch.x_lab).classes, batch.y_lab)).abs() > 1e-3
+
+
+def test_the_teacher_is_the_average_without_noise_and_the_weight_rises(build, monkeypatch):
+    run = build(consistency=5.0, warp=0.2, teacher=True, ramp_up=0.5, steps=8, learning_rate_d=0.01, balance=0.3)
+    steps(run, 2)  # the average is another net than D now
+    batch, (D, teacher) = batch_of(run, 0), (run.state.seen[name] for name in ("D", "averaged"))
+    D.eval()
+    moved = ops.warped(batch.x_unl, 0.2)
+    monkeypatch.setattr(ops, "warped", lambda *_: moved)
+    student, first = (torch.softmax(D(x).classes.double(), 1) for x in (moved, batch.x_unl))
+    taught = torch.softmax(teacher.eval()(batch.x_unl).classes.double(), 1)
+    assert (taught - first).abs().max() > 1e-3
+    teacher.train()
+    for step, rise in ((0, np.exp(-5)), (2, np.exp(-5 / 4)), (4, 1), (8, 1)):
+        terms = run.players[0].loss(run.state.seen, batch._replace(step=torch.tensor(float(step))))
+        expected = 5 * rise * (student - taught).square().mean()
+        torch.testing.assert_close(terms["consistency"].double(), expected, rtol=1e-4, atol=1e-8)
+    gradient, = torch.autograd.grad(terms["consistency"], D.head.bias)
+    expected, = torch.autograd.grad(5 * (torch.softmax(D(moved).classes, 1) - taught.float().detach()).square().mean(),
+                                    D.head.bias)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
+    mean = torch.cat([first, student]).mean(0)
+    uneven = np.log(len(mean)) + (mean * mean.log()).sum()
+    torch.testing.assert_close(terms["balance"].double(), 0.3 * uneven, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(("flags", "named"), [
+    *[({name: value}, "give --consistency a weight")
+      for name, value in (("teacher", True), ("ramp_up", 0.5), ("warp_labelled", True))],
+    ({"teacher": True, "consistency": 1.0, "average": 0.0}, "--teacher: .* --average is 0")])
+def test_a_teacher_that_there_is_not_is_refused(flags, named, build):
+    with pytest.raises(UserError, match=named):
+        build(**flags)
+
+
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"pixelcnn"}))
 def test_the_mlps_match_squares_and_conv_nets_absolute_values(model, settings):
     _, G = recipes.improved_gan.players(settings(dataset=TOY[model], model=model))
