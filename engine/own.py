@@ -48,15 +48,7 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
 def label(settings: Any, how: str) -> None:
     """--suggest: ask for the labels of the images where they would help most; --labels: take a table of labels in."""
     if how == "labels":
-        target = datasets.path(_name(settings), settings.data_dir)
-        data, new, added = labelling.take_in(target, Path(settings.labels))
-        labels = data.arrays.train_label
-        print(f"{target}: {new} new labels; {(labels >= 0).sum()} of {len(labels)} training images have one, in "
-              f"{data.spec.classes} classes. Train on all of them with:\n"
-              f"python trainer.py --dataset {data.spec.name} --labelled all")
-        if added:
-            print(f"Classes that are new, of which there is no test image: {', '.join(added)}. If one is misspelt, "
-                  "make the data set again and take the corrected table in")
+        _take_in(datasets.path(_name(settings), settings.data_dir), Path(settings.labels))
         return
     if len(settings.dataset) != 1:
         raise UserError(f"--suggest {settings.suggest}: name one data set with --dataset")
@@ -68,6 +60,20 @@ def label(settings: Any, how: str) -> None:
     features = suggest.plain_features(images, settings.seed)
     folder = datasets.path(data.spec.name, settings.data_dir).parent
     print(*ask(folder, images, features, known, settings.suggest, settings.seed), sep="\n")
+
+
+def _take_in(target: Path, table: Path) -> None:
+    data, new, corrected, added, dropped = labelling.take_in(target, table)
+    labels, names = data.arrays.train_label, data.class_names
+    print(f"{target}: {new} new labels, {corrected} corrected; {(labels >= 0).sum()} of {len(labels)} training images "
+          f"have one, in {len(names)} classes. Train on all of them with:\n"
+          f"python trainer.py --dataset {data.spec.name} --labelled all")
+    if dropped:
+        print(f"Classes of which no image is left, taken out: {', '.join(dropped)}")
+    if added:
+        near = [f"{name} (near to {other})" if (other := labelling.alike(name, names)) else name for name in added]
+        print(f"Classes that are new, of which there is no test image: {', '.join(near)}. If one is misspelt, correct "
+              f"the table and take it in again")
 
 
 def ask(folder: Path, images: np.ndarray, features: np.ndarray, known: np.ndarray, count: int, seed: int) -> list[Path]:

@@ -99,7 +99,7 @@ def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--predict")
     found = prediction.find(options.predict)
-    read_by = calibration.of(run, saved["labelled"].numpy())
+    read_by = calibration.of(run, saved)
     useless = prediction.write(run, found, prediction.look(run, saved), read_by, options.output)
     print(f"{options.output}: {len(found) - useless} pictures, {useless} other files; temperature "
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
@@ -113,7 +113,7 @@ def _needs_classifier(run: judging.Restored, flag: str) -> None:
 def export(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--export")
     target = Path(options.export)
-    found = calibration.of(run, saved["labelled"].numpy())
+    found = calibration.of(run, saved)
     difference = exports.write(target, run.averaged, found.temperature, run.data.arrays.test_image,
                               run.data.class_names)
     print(f"{target}: probabilities differ from the network's by {difference:.1e} at most; temperature "

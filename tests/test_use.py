@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import datasets
 import evaler
 from config import UserError
 from datasets import splits
@@ -47,7 +48,7 @@ def test_predictions_are_those_of_the_network(runs, tmp_path, capsys):
     assert "no JPEG" in lines[6]["problem"]
     assert lines[6]["class"] == ""
     verdict = evaluate.predict(run.averaged, images, run.device)
-    read_by = calibration.of(run, saved["labelled"].numpy())
+    read_by = calibration.of(run, saved)
     for line, classes, real in zip(lines, verdict.classes, verdict.real.sigmoid(), strict=False):
         assert line["class"] == run.data.class_names[classes.argmax()]
         assert float(line["probability"]) == pytest.approx(classes.softmax(0).max().item(), abs=1e-4)
@@ -101,7 +102,7 @@ def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
     run, saved = restored(runs["gan"])
     images = run.data.arrays.test_image[:4]
     probabilities, _ = torch.export.load(tmp_path / "c.pt2").module()(torch.from_numpy(images))
-    t = calibration.of(run, saved["labelled"].numpy()).temperature
+    t = calibration.of(run, saved).temperature
     classes = evaluate.predict(run.averaged, images, run.device).classes
     torch.testing.assert_close(probabilities, torch.softmax(classes / t, 1), rtol=1e-4, atol=1e-5)
     assert f"temperature {t:.3f}, fitted on 50 validation" in capsys.readouterr().out
@@ -116,23 +117,24 @@ def test_the_temperature_is_found_again(true):
     assert calibration.temperature(true * logits, labels, 1.0) == pytest.approx(max(true, 1.0), rel=0.05)
 
 
-def test_the_temperature_is_fitted_on_training_images_alone(runs, monkeypatch):
+def test_the_temperature_is_fitted_on_training_images_alone(runs, tmp_path):
     run, saved = restored(runs["gan"])
-    before = calibration.of(run, saved["labelled"].numpy())
+    before = calibration.of(run, saved)
     arrays = run.data.arrays
     other = arrays._replace(test_image=255 - arrays.test_image, test_label=np.roll(arrays.test_label, 1))
-    assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved["labelled"].numpy()) == before
+    assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved) == before
     assert before.fitted_on == "50 validation training images"
-    held = splits.choose(arrays.train_label, 10, 50, 1, 50).validation
+    labels = datasets.load("Digits", tmp_path).arrays.train_label
+    held = splits.choose(labels, 10, 50, 1, 50).validation
     classes = evaluate.predict(run.averaged, arrays.train_image[held], run.device).classes
-    assert before.temperature == calibration.temperature(classes, torch.from_numpy(arrays.train_label[held]), 0.05)
+    assert before.temperature == calibration.temperature(classes, torch.from_numpy(labels[held]), 0.05)
 
 
 def test_labelled_images_learnt_by_heart_make_nobody_surer(runs, monkeypatch):
     run, saved = restored(runs["alone"])
     sure = torch.nn.functional.one_hot(torch.from_numpy(run.data.arrays.train_label[saved["labelled"].numpy()]))
     monkeypatch.setattr(calibration.evaluate, "predict", lambda *args: Verdict(3.0 * sure, sure[:, 0], sure))
-    found = calibration.of(run, saved["labelled"].numpy())
+    found = calibration.of(run, saved)
     assert found.temperature == pytest.approx(1.0)
     assert found.fitted_on == "50 labelled training images"
 
