@@ -115,6 +115,6 @@ def export(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pat
     target = Path(options.export)
     found = calibration.of(run, saved)
     difference = exports.write(target, run.averaged, found.temperature, run.data.arrays.test_image,
-                              run.data.class_names)
+                              run.data.class_names, saved["data"]["resize"])
     print(f"{target}: probabilities differ from the network's by {difference:.1e} at most; temperature "
           f"{found.temperature:.3f}, fitted on {found.fitted_on}")

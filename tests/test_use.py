@@ -1,12 +1,17 @@
 """A trained classifier in use: predictions, suggestions, export, the page of a run."""
 import csv
 import io
+import re
+import shutil
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 import datasets
 import evaler
@@ -14,7 +19,7 @@ from config import UserError
 from datasets import splits
 from engine import calibration, evaluate, state
 from ops import Verdict
-from tests.runs import evaluated
+from tests.runs import edit, evaluated
 
 
 def restored(run):
@@ -106,6 +111,28 @@ def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
     classes = evaluate.predict(run.averaged, images, run.device).classes
     torch.testing.assert_close(probabilities, torch.softmax(classes / t, 1), rtol=1e-4, atol=1e-5)
     assert f"temperature {t:.3f}, fitted on 50 validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
+def test_what_the_readme_says_of_an_exported_classifier_is_what_predict_says(resize, runs, capsys):
+    edit(runs["gan"] / "model-30.pt", lambda saved: saved["data"].update(resize=resize))
+    evaler.main(["--checkpoint", str(runs["gan"]), "--export", "classifier.pt2"])
+    Path("photographs").mkdir()
+    tall = Image.fromarray(load_sample_image("flower.jpg")).rotate(90, expand=True)
+    for name, picture in (("wide", Image.fromarray(load_sample_image("china.jpg"))), ("tall", tall)):
+        picture.thumbnail((90, 90))
+        picture.save(f"photographs/{name}.png")
+    evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "photographs"])
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = re.search(r"nothing of this repository:\n\n((?:    .*\n)+)", readme)[1]
+    for line in table(Path("predictions.csv")):
+        shutil.copy(line["file"], "new.jpg")
+        capsys.readouterr()
+        exec(textwrap.dedent(code), {})
+        name, confidence, real = capsys.readouterr().out.split()
+        assert name == line["class"]
+        assert float(confidence) == pytest.approx(float(line["confidence"]), abs=0.01)
+        assert float(real) == pytest.approx(float(line["real"]), abs=0.01)
 
 
 @pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
