@@ -19,14 +19,21 @@ ALIKE = 0.8  # difflib's share of the letters of two names
 
 def ask(path: Path, rows: Iterable[int]) -> None:
     """Write a table of those rows without labels. UserError if there is one already: it may have been filled in."""
+    lines = [",".join(COLUMNS), *(f"{row}," for row in rows)]
+    _new(path, lines, f"take its labels in (download.py --labels {path}), or delete it")
+
+
+def name(path: Path, rows: Iterable[int]) -> None:
+    """Write a file of row numbers, as trainer.py takes it by --labelled. UserError if there is one already."""
+    _new(path, map(str, rows), "delete it, or name it to trainer.py --labelled")
+
+
+def _new(path: Path, lines: Iterable[str], otherwise: str) -> None:
     try:
-        with open(path, "x", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows([row, ""] for row in rows)
+        with open(path, "x") as file:
+            file.writelines(f"{line}\n" for line in lines)
     except FileExistsError:
-        raise UserError(f"{path}: is there already; take its labels in (download.py --labels {path}), or delete it"
-                        ) from None
+        raise UserError(f"{path}: is there already; {otherwise}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -90,10 +90,9 @@ def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
 def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     if run.recipe.evaluated == "density":
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
-    images, labelled = run.data.arrays.train_image, saved["labelled"].numpy()
-    features = judging.predict(run.averaged, images, run.device).features.numpy()
+    features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
-    print(*own.ask(path.parent / "eval", images, features, labelled, options.suggest, seed), sep="\n")
+    own.ask(path.parent / "eval", run.data, features, saved["labelled"].numpy(), options.suggest, seed)
 
 
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:

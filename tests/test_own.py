@@ -111,6 +111,17 @@ def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
     np.testing.assert_array_equal(after.arrays.train_image, hidden.train_image)
 
 
+def test_what_is_suggested_of_a_published_set_can_be_trained_with(capsys):
+    assert download.main(["--dataset", "digits", "--suggest", "12"]) == 0
+    words = capsys.readouterr().out.splitlines()[-1].removeprefix("python trainer.py ").split()
+    assert trainer.main([*words, "--device=cpu", "--steps=1"]) == 0
+    rows = Path("datasets/digits/suggest.txt").read_text().split()
+    assert len(rows) == 12
+    assert state.load(state.find("train_dir"))["labelled"].tolist() == sorted(map(int, rows))
+    with pytest.raises(UserError, match=r"suggest\.txt: is there already; delete it"):
+        download.main(["--dataset", "digits", "--suggest", "12"])
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
     ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row,label"), ("", "columns row,label"),

@@ -96,10 +96,13 @@ def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_
 
 def test_suggested_rows_have_no_label_yet(runs):
     evaler.main(["--checkpoint", str(runs["gan"]), "--suggest", "7"])
-    asked = [int(line["row"]) for line in table(runs["gan"] / "eval" / "suggest.csv")]
-    assert len(set(asked)) == 7
-    assert not set(asked) & set(restored(runs["gan"])[1]["labelled"].tolist())
+    labelled = restored(runs["gan"])[1]["labelled"].tolist()
+    asked = [int(row) for row in (runs["gan"] / "eval" / "suggest.txt").read_text().split()]
+    assert (asked[:50], len(set(asked))) == (labelled, 57)
     assert (runs["gan"] / "eval" / "suggest.png").exists()
+    evaler.main(["--checkpoint", str(runs["toy"]), "--suggest", "7"])
+    asked = {int(line["row"]) for line in table(runs["toy"] / "eval" / "suggest.csv")}
+    assert len(asked - set(restored(runs["toy"])[1]["labelled"].tolist())) == 7
 
 
 def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
