@@ -234,18 +234,20 @@ def _header(file: h5py.File) -> tuple[Spec, tuple[str, ...]]:
         raise UserError("an HDF5 file, but not a data set of this toolkit (no attribute 'format')")
     found = file.attrs["format"]
     if not np.array_equal(found, FORMAT):
-        raise UserError(f"written in format {found}, but this version of the toolkit reads format {FORMAT}")
+        raise UserError(f"written in format {str(found)!r:.40}, but this version of the toolkit reads format {FORMAT}")
     missing = [name for name in ("name", "class_names", "source", "digest") if name not in file.attrs]
     missing += [part for part in PARTS if not isinstance(file.get(part), h5py.Dataset)]
     if missing:
         raise UserError(f"without {', '.join(missing)}")
     parts = Arrays(*(file[part] for part in PARTS))
-    class_names = tuple(json.loads(_text(file, "class_names")))
-    spec = _spec(parts, _text(file, "name"), class_names)
+    class_names = json.loads(_text(file, "class_names"))
+    if not isinstance(class_names, list):
+        raise UserError("attribute 'class_names' is no JSON list")
+    spec = _spec(parts, _text(file, "name"), tuple(class_names))
     for part in parts:  # a damaged shape must not make us ask for more memory than the file can fill
         if part.id.get_storage_size() != part.size * part.dtype.itemsize:
             raise UserError(f"{part.name[1:]} is compressed or not all there")
-    return spec, class_names
+    return spec, tuple(class_names)
 
 
 def _text(file: h5py.File, name: str) -> str:
@@ -258,10 +260,10 @@ def _text(file: h5py.File, name: str) -> str:
 def _spec(parts: Arrays, name: str, class_names: tuple[str, ...]) -> Spec:
     """Check everything but the values; the parts are arrays or HDF5 data sets."""
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        raise UserError(f"name {name!r}, but it must be made of letters, digits, '_', '.' and '-'")
+        raise UserError(f"name {name!r:.60}, but it must be made of letters, digits, '_', '.' and '-'")
     if len(set(class_names)) < len(class_names) or not all(
             isinstance(entry, str) and entry for entry in class_names) or len(json.dumps(class_names)) > LONGEST:
-        raise UserError(f"class names {', '.join(map(repr, class_names[:4]))}, {len(class_names)} in all, "
+        raise UserError(f"class names {', '.join(map(repr, class_names[:4])):.200}, {len(class_names)} in all, "
                         f"but they must be different texts, at most {LONGEST} bytes together")
     for part, array in zip(PARTS, parts, strict=True):
         kind, axes = ("uint8", "N, H, W, C") if part.endswith("image") else ("int64", "N")
