@@ -68,8 +68,8 @@ def get(source: Source, data_dir: Path, mirror: str = "", trust: bool = False,
 
 @contextlib.contextmanager
 def _tidied(raw: Path) -> Iterator[None]:
-    """Nothing is left of `raw` and the folders above it where nothing came to lie in them inside; a folder of data sets
-    that was there before stays."""
+    """If nothing lies in `raw` at the end of the block, it goes, and so do the folders above it that are then empty; a
+    folder of data sets that was there before stays."""
     ours = [raw, raw.parent, *(path for path in raw.parents[1:] if not os.path.exists(path))]
     try:
         yield

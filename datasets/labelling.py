@@ -23,7 +23,7 @@ def ask(path: Path, rows: Iterable[int]) -> None:
     _new(path, lines, f"take its labels in (download.py --labels {path}), or delete it")
 
 
-def name(path: Path, rows: Iterable[int]) -> None:
+def write_rows(path: Path, rows: Iterable[int]) -> None:
     """Write a file of row numbers, as trainer.py takes it by --labelled. UserError if there is one already."""
     _new(path, map(str, rows), "delete it, or name it to trainer.py --labelled")
 

@@ -90,7 +90,7 @@ def ask(folder: Path, data: h5.Data, features: np.ndarray, known: np.ndarray, co
     title, told = "the most valuable first", [folder / "suggest.png"]
     if _published(data):
         table = folder / "suggest.txt"
-        labelling.name(table, [*known.tolist(), *rows.tolist()])
+        labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
         told.append(f"All labels are there. Train with those of these rows:\n"
                     f"python trainer.py --dataset {data.spec.name} --labelled {table}")
     else:
