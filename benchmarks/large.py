@@ -63,7 +63,7 @@ def write(path: Path, images: int) -> None:
                 some = rng.integers(0, 256, (min(SLICE, count - start), *SHAPE), dtype=np.uint8)
                 some.reshape(len(some), -1)[:, :8] = np.arange(start, start + len(some)).view(np.uint8).reshape(-1, 8)
                 array[start:start + len(some)] = some
-        h5.describe(file, path.parent.name, list("0123456789"), "random bytes", "not computed")
+        h5.describe(file, path.parent.name, list("0123456789"), "random bytes", *["not computed"] * 2)
 
 
 def resident() -> int:

@@ -57,18 +57,36 @@ def get(source: Source, data_dir: Path, mirror: str = "", trust: bool = False,
     raw = target.parent / "raw"
     made = not os.path.exists(target)  # unlike Path.exists, it takes a folder that cannot be entered
     if made:
-        checks = _sums(Place(f"{mirror}/SHA256SUMS", timeout)) if trust else {}
-        for file in source.files:
-            key = f"{source.name.lower()}/{file.name}"
-            if trust and key not in checks:
-                raise UserError(f"{mirror}/SHA256SUMS: no digest of {key}; add it, or do without --trust_mirror")
-            places = [Place(url, timeout) for url in ([f"{mirror}/{key}"] if mirror else file.urls)]
-            fetch(file, places, raw, checks[key] if trust else Check("md5", file.md5))
+        with _tidied(raw):
+            _fetch_all(source, raw, mirror, trust, timeout)
         origin = f"{source.origin}{' (by the digests of a mirror, not those of upstream)' if trust else ''}"
         h5.write(target, source.build(raw), source.name, source.class_names, origin)
     data = datasets.load(source.name, data_dir)
     shutil.rmtree(raw, ignore_errors=True)
     return data, made
+
+
+@contextlib.contextmanager
+def _tidied(raw: Path) -> Iterator[None]:
+    """If nothing lies in `raw` at the end of the block, it goes, and so do the folders above it that are then empty; a
+    folder of data sets that was there before stays."""
+    ours = [raw, raw.parent, *(path for path in raw.parents[1:] if not os.path.exists(path))]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty, or never made
+            for path in ours:
+                path.rmdir()
+
+
+def _fetch_all(source: Source, raw: Path, mirror: str, trust: bool, timeout: float) -> None:
+    checks = _sums(Place(f"{mirror}/SHA256SUMS", timeout)) if trust else {}
+    for file in source.files:
+        key = f"{source.name.lower()}/{file.name}"
+        if trust and key not in checks:
+            raise UserError(f"{mirror}/SHA256SUMS: no digest of {key}; add it, or do without --trust_mirror")
+        places = [Place(url, timeout) for url in ([f"{mirror}/{key}"] if mirror else file.urls)]
+        fetch(file, places, raw, checks[key] if trust else Check("md5", file.md5))
 
 
 def fetch(file: File, places: Sequence[Place], folder: Path, check: Check) -> Path:

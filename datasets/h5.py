@@ -2,8 +2,8 @@
 
 train/image, test/image: uint8 [N, H, W, C]; train/label, test/label: int64 [N], -1 = unlabelled (in test only where
 there are no classes, and so no labels at all).
-Attributes: format (a number); name, class_names (JSON), source and digest (texts); resize, where pictures were brought
-to one size: how (a text).
+Attributes: format (a number); name, class_names (JSON), source, digest and lasting (texts; both are digests, `lasting`
+of all but the training labels); resize, where pictures were brought to one size: how (a text).
 """
 import contextlib
 import hashlib
@@ -24,6 +24,7 @@ from config import Spec, UserError
 
 FORMAT = 1
 PARTS = ("train/image", "train/label", "test/image", "test/label")
+LASTING = ("train/image", "test/image", "test/label")  # what stays when labels are added or corrected
 NAME = r"\w[\w.-]*"  # of a data set: it becomes part of folder names
 BLOCK = 4 << 20  # bytes of an array that are hashed or written at a time
 LONGEST = 60_000  # bytes of a text; HDF5 holds an attribute in at most 64 KiB
@@ -46,8 +47,16 @@ class Data(NamedTuple):
     arrays: Arrays
     class_names: tuple[str, ...]
     source: str
-    digest: str
+    digest: str  # of the LASTING parts
     resize: str = "stretch"  # how pictures come to this size: a photo.Resize
+
+    def with_labels(self, class_names: tuple[str, ...], rows: np.ndarray, labels: np.ndarray) -> "Data":
+        """The same images with these classes, the training images `rows` with these labels and no others; the digest
+        stays that of the file."""
+        known = np.full(len(self.arrays.train_label), -1)
+        known[rows] = labels
+        return self._replace(spec=self.spec._replace(classes=len(class_names)), class_names=class_names,
+                             arrays=self.arrays._replace(train_label=known))
 
     def without_labels(self) -> "Data":
         """The same images with no classes, every label -1; the digest stays that of the file."""
@@ -56,10 +65,11 @@ class Data(NamedTuple):
         return self._replace(spec=self.spec._replace(classes=0), arrays=arrays, class_names=())
 
 
-def digest(arrays: Arrays) -> str:
-    """sha256 in hex over name, type, shape and bytes of the four arrays."""
-    sha = hashlib.sha256()
-    for part, array in zip(PARTS, arrays, strict=True):
+def digest(arrays: Arrays, parts: Sequence[str] = PARTS) -> str:
+    """sha256 in hex over name, type, shape and bytes of those of the four arrays."""
+    sha, named = hashlib.sha256(), dict(zip(PARTS, arrays, strict=True))
+    for part in parts:
+        array = named[part]
         sha.update(f"{part} {array.dtype.name} {tuple(array.shape)}".encode())
         for block in _blocks(array):
             sha.update(block)
@@ -86,7 +96,7 @@ def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str, res
     _check_labels(arrays, spec.classes)
     if len(source.encode()) > LONGEST:
         raise UserError(f"the source has {len(source.encode())} bytes, but {LONGEST} at most are stored")
-    return Data(spec, arrays, class_names, source, digest(arrays), resize)
+    return Data(spec, arrays, class_names, source, digest(arrays, LASTING), resize)
 
 
 def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str,
@@ -120,7 +130,7 @@ def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], sou
 
 def read(path: Path, budget: float = math.inf) -> Data:
     """The data set in `path`, every value checked; UserError if the file is not whole and sound. Training images of
-    more than `budget` bytes are left in the file and mapped into memory; the digest is then not checked."""
+    more than `budget` bytes are left in the file and mapped into memory; the digests are then not checked."""
     with _opened(path) as file:
         spec, class_names = _header(file)
         mapped = file["train/image"].nbytes > budget
@@ -131,7 +141,9 @@ def read(path: Path, budget: float = math.inf) -> Data:
         _check_labels(arrays, spec.classes)
         if not mapped and digest(arrays) != stored:
             raise UserError("damaged: the digest of its arrays is not the one that was stored with them")
-    return Data(spec, arrays, class_names, source, stored, resize)
+        # A file of before there was this attribute has the digest taken now, however large it is.
+        lasting = _text(file, "lasting") if mapped and "lasting" in file.attrs else digest(arrays, LASTING)
+    return Data(spec, arrays, class_names, source, lasting, resize)
 
 
 def _mapped(path: Path, images: h5py.Dataset) -> np.memmap:
@@ -185,16 +197,17 @@ def _frame(data: Data) -> list[tuple[int, bytes | np.ndarray]]:
     with h5py.File(writes, "w") as file:
         places = [file.create_dataset(part, array.shape, array.dtype, dcpl=holes.copy()).id.get_offset()
                   for part, array in zip(PARTS, data.arrays, strict=True)]
-        describe(file, data.spec.name, data.class_names, data.source, data.digest)
+        describe(file, data.spec.name, data.class_names, data.source, digest(data.arrays), data.digest)
         file.attrs["resize"] = np.bytes_(data.resize.encode())
     return [*writes.kept, *zip(places, data.arrays, strict=True)]
 
 
-def describe(file: h5py.File, name: str, class_names: Sequence[str], source: str, digest: str) -> None:
+def describe(file: h5py.File, name: str, class_names: Sequence[str], source: str, digest: str,
+             lasting: str) -> None:
     """Give an open file the attributes of the format."""
     file.attrs["format"] = FORMAT
     for attribute, text in (("name", name), ("class_names", json.dumps(class_names)), ("source", source),
-                            ("digest", digest)):
+                            ("digest", digest), ("lasting", lasting)):
         file.attrs[attribute] = np.bytes_(text.encode())
 
 
@@ -221,18 +234,20 @@ def _header(file: h5py.File) -> tuple[Spec, tuple[str, ...]]:
         raise UserError("an HDF5 file, but not a data set of this toolkit (no attribute 'format')")
     found = file.attrs["format"]
     if not np.array_equal(found, FORMAT):
-        raise UserError(f"written in format {found}, but this version of the toolkit reads format {FORMAT}")
+        raise UserError(f"written in format {str(found)!r:.40}, but this version of the toolkit reads format {FORMAT}")
     missing = [name for name in ("name", "class_names", "source", "digest") if name not in file.attrs]
     missing += [part for part in PARTS if not isinstance(file.get(part), h5py.Dataset)]
     if missing:
         raise UserError(f"without {', '.join(missing)}")
     parts = Arrays(*(file[part] for part in PARTS))
-    class_names = tuple(json.loads(_text(file, "class_names")))
-    spec = _spec(parts, _text(file, "name"), class_names)
+    class_names = json.loads(_text(file, "class_names"))
+    if not isinstance(class_names, list):
+        raise UserError("attribute 'class_names' is no JSON list")
+    spec = _spec(parts, _text(file, "name"), tuple(class_names))
     for part in parts:  # a damaged shape must not make us ask for more memory than the file can fill
         if part.id.get_storage_size() != part.size * part.dtype.itemsize:
             raise UserError(f"{part.name[1:]} is compressed or not all there")
-    return spec, class_names
+    return spec, tuple(class_names)
 
 
 def _text(file: h5py.File, name: str) -> str:
@@ -245,10 +260,10 @@ def _text(file: h5py.File, name: str) -> str:
 def _spec(parts: Arrays, name: str, class_names: tuple[str, ...]) -> Spec:
     """Check everything but the values; the parts are arrays or HDF5 data sets."""
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        raise UserError(f"name {name!r}, but it must be made of letters, digits, '_', '.' and '-'")
+        raise UserError(f"name {name!r:.60}, but it must be made of letters, digits, '_', '.' and '-'")
     if len(set(class_names)) < len(class_names) or not all(
             isinstance(entry, str) and entry for entry in class_names) or len(json.dumps(class_names)) > LONGEST:
-        raise UserError(f"class names {', '.join(map(repr, class_names[:4]))}, {len(class_names)} in all, "
+        raise UserError(f"class names {', '.join(map(repr, class_names[:4])):.200}, {len(class_names)} in all, "
                         f"but they must be different texts, at most {LONGEST} bytes together")
     for part, array in zip(PARTS, parts, strict=True):
         kind, axes = ("uint8", "N, H, W, C") if part.endswith("image") else ("int64", "N")

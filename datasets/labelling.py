@@ -3,25 +3,37 @@
     row,label        row: number of the training image, from 0;  label: name of its class, empty while it is not known
 """
 import csv
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from config import UserError
 from datasets import h5
 
 COLUMNS = ["row", "label"]
+ALIKE = 0.8  # difflib's share of the letters of two names
 
 
 def ask(path: Path, rows: Iterable[int]) -> None:
     """Write a table of those rows without labels. UserError if there is one already: it may have been filled in."""
+    lines = [",".join(COLUMNS), *(f"{row}," for row in rows)]
+    _new(path, lines, f"take its labels in (download.py --labels {path}), or delete it")
+
+
+def write_rows(path: Path, rows: Iterable[int]) -> None:
+    """Write a file of row numbers, as trainer.py takes it by --labelled. UserError if there is one already."""
+    _new(path, map(str, rows), "delete it, or name it to trainer.py --labelled")
+
+
+def _new(path: Path, lines: Iterable[str], otherwise: str) -> None:
     try:
-        with open(path, "x", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows([row, ""] for row in rows)
+        with open(path, "x") as file:
+            file.writelines(f"{line}\n" for line in lines)
     except FileExistsError:
-        raise UserError(f"{path}: is there already; take its labels in (download.py --labels {path}), or delete it"
-                        ) from None
+        raise UserError(f"{path}: is there already; {otherwise}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
@@ -50,29 +62,45 @@ def answers(path: Path) -> dict[int, str]:
     return given
 
 
-def take_in(target: Path, table: Path) -> tuple[h5.Data, int, list[str]]:
-    """Put the labels of the table into the data.h5 `target`, whole or not at all; classes that are new are added.
-    Returns what the file now holds, how many labels were new, and the new classes. UserError for a row that there is
-    not, or one that has another label already."""
+class Taken(NamedTuple):
+    """What a table of labels made of a data set."""
+
+    data: h5.Data  # as the file now holds it
+    new: int  # labels of images that had none
+    corrected: int  # labels that were others before
+    added: list[str]  # classes that are new
+    dropped: list[str]  # classes of which no image is left
+
+
+def take_in(target: Path, table: Path) -> Taken:
+    """Put the labels of the table into the data.h5 `target`, whole or not at all; they replace those that are there.
+    Classes that are new are added behind the others. UserError for a row that there is not."""
     data, given = h5.read(target), answers(table)
     if not data.spec.classes:
         raise UserError(f"--labels {table}: the test images of {target} have no labels, so that nothing could be "
                         "measured.\nMake the data set again with some labels of each class: --from_folder and a table "
                         "of files, or y in --from_file (-1: none)")
-    names, labels = list(data.class_names), data.arrays.train_label.copy()
-    new = 0
-    for row, name in sorted(given.items()):
-        if row >= len(labels):
-            raise UserError(f"--labels {table}: row {row}, but {target} has training images 0 to {len(labels) - 1}")
-        if name not in names:
-            names.append(name)
-        if labels[row] not in (-1, names.index(name)):
-            raise UserError(f"--labels {table}: row {row} is {name!r}, but {target} has {names[labels[row]]!r} for it")
-        new += labels[row] < 0
-        labels[row] = names.index(name)
-    if not new:
-        return data, 0, []
-    arrays = data.arrays._replace(train_label=labels)
-    written = h5.write(target, arrays, data.spec.name, names, data.source, data.resize)
-    return written, int(new), names[data.spec.classes:]
+    before = data.arrays.train_label
+    if max(given) >= len(before):
+        raise UserError(f"--labels {table}: row {max(given)}, but {target} has training images 0 to {len(before) - 1}")
+    names = list(dict.fromkeys([*data.class_names, *(given[row] for row in sorted(given))]))
+    after = before.copy()
+    after[list(given)] = [names.index(name) for name in given.values()]
+    new, changed = int((before < 0)[list(given)].sum()), int((after != before).sum())
+    if not changed:
+        return Taken(data, 0, 0, [], [])
+    # A class with a number below one of the test images stays: other numbers of these would make another test set.
+    dropped = [k for k in range(data.arrays.test_label.max() + 1, len(names)) if k in before and k not in after]
+    kept = np.setdiff1d(np.arange(len(names)), dropped)
+    numbers = np.full(len(names) + 1, -1)  # the last for images without a label
+    numbers[kept] = np.arange(len(kept))
+    written = h5.write(target, data.arrays._replace(train_label=numbers[after]), data.spec.name,
+                       [names[k] for k in kept], data.source, data.resize)
+    return Taken(written, new, changed - new, names[data.spec.classes:], [names[k] for k in dropped])
 
+
+def alike(name: str, names: Iterable[str]) -> str | None:
+    """The one of the other names that `name` may be a misspelling of, in any case; None if there is none."""
+    others = {other.lower(): other for other in names if other != name}
+    found = difflib.get_close_matches(name.lower(), others, 1, ALIKE)
+    return others[found[0]] if found else None

@@ -29,8 +29,12 @@ def choose(labels: np.ndarray, classes: int, count: int, label_seed: int, valida
     spare = order[(walked >= 0) & ~np.isin(order, labelled)]
     if not 0 <= validation <= len(spare):
         raise UserError(f"--validation {validation}: {len(spare)} labelled training images are left for it")
-    held = np.sort(spare[len(spare) - validation:])
-    return Split(labelled, held, np.setdiff1d(np.arange(len(labels)), held))
+    return of(labelled, np.sort(spare[len(spare) - validation:]), len(labels))
+
+
+def of(labelled: np.ndarray, validation: np.ndarray, count: int) -> Split:
+    """The split of `count` training images with those labelled and validation rows."""
+    return Split(labelled, validation, np.setdiff1d(np.arange(count), validation))
 
 
 def _balanced(walked: np.ndarray, order: np.ndarray, classes: int, count: int) -> np.ndarray:
@@ -84,6 +88,7 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
-def digest(rows: np.ndarray) -> str:
-    """sha256 of the rows as little-endian int64: two runs with the same digest had the same labelled images."""
-    return hashlib.sha256(np.asarray(rows, "<i8").tobytes()).hexdigest()
+def digest(rows: np.ndarray, labels: np.ndarray) -> str:
+    """sha256 of the rows and then their labels as little-endian int64: two runs with the same digest had the same
+    labelled images, labelled alike."""
+    return hashlib.sha256(np.concatenate([rows, labels]).astype("<i8").tobytes()).hexdigest()

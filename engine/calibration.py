@@ -1,12 +1,11 @@
 """How the numbers of a classifier are to be read; found from training images alone."""
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from datasets import splits
 from engine import evaluate
 
 UNLIKE = 0.01  # share of the training images that count as unlike the others
@@ -22,14 +21,14 @@ class Calibration(NamedTuple):
     least_real: float | None  # p(real) under which a picture is unlike the training images; None if D judges no such
 
 
-def of(run: evaluate.Restored, labelled: np.ndarray) -> Calibration:
-    """From the validation rows of the run, or else its labelled rows."""
-    images, labels, cfg = run.data.arrays.train_image, run.data.arrays.train_label, run.cfg
-    held = splits.choose(labels, run.data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation, labelled).validation
-    rows, name = (held, "validation") if len(held) else (labelled, "labelled")
+def of(run: evaluate.Restored, saved: dict[str, Any]) -> Calibration:
+    """From the validation rows of the run, which its checkpoint tells, or else its labelled rows."""
+    images, labels = run.data.arrays.train_image, run.data.arrays.train_label
+    name = "validation" if len(saved["validation"]) else "labelled"
+    rows = saved[name].numpy()
     classes = evaluate.predict(run.averaged, images[rows], run.device).classes
     # Labelled images were learnt by heart: on them every temperature below 1 looks better than 1.
-    fitted = temperature(classes, torch.from_numpy(labels[rows]), LOWEST if len(held) else 1.0)
+    fitted = temperature(classes, torch.from_numpy(labels[rows]), LOWEST if name == "validation" else 1.0)
     least = None
     if run.judges:
         some = np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round().astype(int)

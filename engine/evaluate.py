@@ -1,7 +1,7 @@
 """What a classifier or a density model says of images; the one code by which trainer and evaluator count errors."""
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,10 +76,10 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     device are those of the training if not given. UserError if the settings, the data set or the weights do not fit,
     or weights are not finite."""
     recipe, cfg = settings(saved, path)
-    with state.fitting(path, "settings"):
-        trained_on = saved["data"]["digest"], tuple(saved["data"]["shape"]), saved["data"]["classes"]
-    where = _device(device, cfg.device)
-    data = _load(cfg.dataset, Path(data_dir or cfg.data_dir), recipe.classifies, *trained_on)
+    where, data_dir = _device(device, cfg.device), Path(data_dir or cfg.data_dir)
+    data = _load(cfg.dataset, data_dir, recipe.classifies)
+    with state.fitting(path, "data"):
+        data = as_trained(data, saved, data_dir)
     judges = any("fake" in player.terms for player in recipe.players(cfg))
     return Restored(cfg, recipe, data, *networks(saved, path, recipe, cfg, data.spec, where), where, judges)
 
@@ -118,25 +118,29 @@ def _device(asked: str, trained_on: str) -> torch.device:
         return world.device("auto")
 
 
-def _load(name: str, data_dir: Path, classifies: bool, digest: str, shape: tuple[int, ...], classes: int) -> Data:
-    """The data set, if it is the one of the checkpoint; UserError naming both if it is not."""
+def _load(name: str, data_dir: Path, classifies: bool) -> Data:
     try:
         data = datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
     except UserError as error:
         raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
-    data = data if classifies else data.without_labels()
-    where = f"{name} (--data_dir {data_dir})"
-    if (data.spec.shape, data.spec.classes) != (shape, classes):
-        raise UserError(f"{where}: {_kind(data.spec.shape, data.spec.classes)}, but the checkpoint was trained on "
-                        f"{_kind(shape, classes)}; name the folder with that data set")
-    if data.digest != digest:
-        raise UserError(f"{where}: its images or labels are not those of the checkpoint (digest {data.digest[:12]}, "
-                        f"not {digest[:12]}); name the folder with that data set")
-    return data
+    return data if classifies else data.without_labels()
 
 
-def _kind(shape: tuple[int, ...], classes: int) -> str:
-    return f"{' x '.join(map(str, shape))} images of {classes} classes"
+def as_trained(data: Data, saved: dict[str, Any], data_dir: Path) -> Data:
+    """The data set as the run of the checkpoint had it: with its classes and the labels that it was given, whatever
+    was added or corrected since. UserError if images or test labels are not those of the checkpoint."""
+    before = saved["data"]
+    if data.digest != before["digest"]:
+        raise UserError(f"{data.spec.name} (--data_dir {data_dir}): its images or test labels are not those of the "
+                        f"checkpoint ({_kind(data.spec.shape, data.spec.classes, data.digest)}, not "
+                        f"{_kind(before['shape'], before['classes'], before['digest'])}); name the folder with that "
+                        "data set")
+    rows = torch.cat([saved["labelled"], saved["validation"]]).numpy()
+    return data.with_labels(tuple(before["class_names"]), rows, saved["labels"].numpy())
+
+
+def _kind(shape: Sequence[int], classes: int, digest: str) -> str:
+    return f"{' x '.join(map(str, shape))} images of {classes} classes, digest {digest[:12]}"
 
 
 def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Path) -> dict[str, Any]:

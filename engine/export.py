@@ -3,7 +3,9 @@ classifier.onnx.
 
     images uint8 [N, H, W, C] -> probabilities float32 [N, K], real float32 [N]
 
-The class names travel in the file: `class_names`, a JSON list, in the metadata of ONNX and the extra files of .pt2.
+What is needed to use it travels in the file, as JSON in the metadata of ONNX and the extra files of .pt2:
+`class_names`, a list, and `pictures`, how they are prepared: height, width, channels, resize (a photo.Resize) and
+values, [0, 255].
 """
 import copy
 import json
@@ -35,21 +37,25 @@ class Classifier(nn.Module):
         return (verdict.classes / self.temperature).softmax(1), verdict.real.sigmoid()
 
 
-def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, class_names: tuple[str, ...]) -> float:
+def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, class_names: tuple[str, ...],
+          resize: str) -> float:
     """Write the classifier as the suffix of `path` says, read it back, and compare both on the first of `images`
-    (uint8 [N, H, W, C]). Returns the largest difference of a probability. UserError for another suffix, a missing
-    package, a network that cannot be exported, a disk that does not take it, or a difference above TOLERANCE; then
-    nothing is written."""
+    (uint8 [N, H, W, C]; `resize` tells how pictures come to that size). Returns the largest difference of a
+    probability. UserError for another suffix, a missing package, a network that cannot be exported, a disk that does
+    not take it, or a difference above TOLERANCE; then nothing is written."""
     if path.suffix not in FORMATS:
         raise UserError(f"--export {path}: end its name in {' or '.join(FORMATS)}")
     save, answer = FORMATS[path.suffix]
     classifier = Classifier(D, temperature)
     some = torch.from_numpy(np.ascontiguousarray(images[:CHECKED]))
+    pictures = dict(zip(("height", "width", "channels"), some.shape[1:], strict=True))
+    facts = {"class_names": json.dumps(class_names),
+             "pictures": json.dumps({**pictures, "resize": resize, "values": [0, 255]})}
     try:
         with (tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, torch.no_grad(),
               warnings.catch_warnings(action="ignore")):  # of the exporter about itself; the answers are compared below
             made = Path(folder) / path.name
-            save(made, classifier, some, class_names)
+            save(made, classifier, some, facts)
             difference = max(float((ours - torch.as_tensor(theirs)).abs().max())
                              for ours, theirs in zip(classifier(some), answer(made, some), strict=True))
             if not difference <= TOLERANCE:
@@ -71,22 +77,22 @@ def _program(classifier: Classifier, some: Tensor) -> torch.export.ExportedProgr
     return torch.export.export(classifier, (some,), dynamic_shapes=({0: torch.export.Dim("N")},))
 
 
-def _save_pt2(path: Path, classifier: Classifier, some: Tensor, class_names: tuple[str, ...]) -> None:
-    torch.export.save(_program(classifier, some), path, extra_files={"class_names": json.dumps(class_names)})
+def _save_pt2(path: Path, classifier: Classifier, some: Tensor, facts: dict[str, str]) -> None:
+    torch.export.save(_program(classifier, some), path, extra_files=facts)
 
 
 def _answer_pt2(path: Path, some: Tensor) -> tuple:
     return torch.export.load(path).module()(some)
 
 
-def _save_onnx(path: Path, classifier: Classifier, some: Tensor, class_names: tuple[str, ...]) -> None:
+def _save_onnx(path: Path, classifier: Classifier, some: Tensor, facts: dict[str, str]) -> None:
     import onnx
     import onnxscript  # noqa: F401, which torch.onnx needs; asked for here, so that its absence is told as onnx's
 
     program = torch.onnx.export(_program(classifier, some), dynamo=True, verbose=False, input_names=["images"],
                                 output_names=["probabilities", "real"])
     model = program.model_proto
-    onnx.helper.set_model_props(model, {"class_names": json.dumps(class_names)})
+    onnx.helper.set_model_props(model, facts)
     onnx.save(model, path)
 
 
@@ -97,6 +103,6 @@ def _answer_onnx(path: Path, some: Tensor) -> tuple:
     return tuple(session.run(["probabilities", "real"], {"images": some.numpy()}))
 
 
-Saver = Callable[[Path, Classifier, Tensor, tuple[str, ...]], None]
+Saver = Callable[[Path, Classifier, Tensor, dict[str, str]], None]
 FORMATS: dict[str, tuple[Saver, Callable[[Path, Tensor], tuple]]] = {".pt2": (_save_pt2, _answer_pt2),
                                                                    ".onnx": (_save_onnx, _answer_onnx)}

@@ -196,10 +196,9 @@ def start(run: Run) -> Training:
 
 def go_on(run: Run, folder: Path) -> Training:
     """The run of that folder, ready to train from where its state is."""
-    facts = record(run)
-    rows = facts.pop("labelled").tolist()
+    facts = {name: fact for name, fact in record(run).items() if not isinstance(fact, torch.Tensor)}
     (folder / "config.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (folder / "labelled.txt").write_text("".join(f"{row}\n" for row in rows))
+    (folder / "labelled.txt").write_text("".join(f"{row}\n" for row in run.pipeline.split.labelled))
     return Training(run, folder)
 
 

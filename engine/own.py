@@ -48,38 +48,54 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
 def label(settings: Any, how: str) -> None:
     """--suggest: ask for the labels of the images where they would help most; --labels: take a table of labels in."""
     if how == "labels":
-        target = datasets.path(_name(settings), settings.data_dir)
-        data, new, added = labelling.take_in(target, Path(settings.labels))
-        labels = data.arrays.train_label
-        print(f"{target}: {new} new labels; {(labels >= 0).sum()} of {len(labels)} training images have one, in "
-              f"{data.spec.classes} classes. Train on all of them with:\n"
-              f"python trainer.py --dataset {data.spec.name} --labelled all")
-        if added:
-            print(f"Classes that are new, of which there is no test image: {', '.join(added)}. If one is misspelt, "
-                  "make the data set again and take the corrected table in")
+        _take_in(datasets.path(_name(settings), settings.data_dir), Path(settings.labels))
         return
     if len(settings.dataset) != 1:
         raise UserError(f"--suggest {settings.suggest}: name one data set with --dataset")
     data = datasets.load(settings.dataset[0], settings.data_dir)
-    # The labels of a published set are there to be hidden: none counts as known.
-    published = data.spec.name in datasets.DATASETS
-    known = np.flatnonzero(data.arrays.train_label >= 0) if not published else np.empty(0, np.int64)
-    images = data.arrays.train_image
-    features = suggest.plain_features(images, settings.seed)
+    known = np.empty(0, np.int64) if _published(data) else np.flatnonzero(data.arrays.train_label >= 0)
+    features = suggest.plain_features(data.arrays.train_image, settings.seed)
     folder = datasets.path(data.spec.name, settings.data_dir).parent
-    print(*ask(folder, images, features, known, settings.suggest, settings.seed), sep="\n")
+    ask(folder, data, features, known, settings.suggest, settings.seed)
 
 
-def ask(folder: Path, images: np.ndarray, features: np.ndarray, known: np.ndarray, count: int, seed: int) -> list[Path]:
-    """Write suggest.csv and suggest.png with `count` of the training images [N, H, W, C], chosen by their features
-    [N, F]; the rows `known` are labelled already. Returns both paths. UserError if there are not so many, or a table is
-    there already."""
+def _published(data: h5.Data) -> bool:
+    """Whether the labels of the data set are there to be hidden, so that none counts as known and none is asked for."""
+    return data.spec.name in datasets.DATASETS
+
+
+def _take_in(target: Path, table: Path) -> None:
+    data, new, corrected, added, dropped = labelling.take_in(target, table)
+    labels, names = data.arrays.train_label, data.class_names
+    print(f"{target}: {new} new labels, {corrected} corrected; {(labels >= 0).sum()} of {len(labels)} training images "
+          f"have one, in {len(names)} classes. Train on all of them with:\n"
+          f"python trainer.py --dataset {data.spec.name} --labelled all")
+    if dropped:
+        print(f"Classes of which no image is left, taken out: {', '.join(dropped)}")
+    if added:
+        near = [f"{name} (near to {other})" if (other := labelling.alike(name, names)) else name for name in added]
+        print(f"Classes that are new, of which there is no test image: {', '.join(near)}. If one is misspelt, correct "
+              f"the table and take it in again")
+
+
+def ask(folder: Path, data: h5.Data, features: np.ndarray, known: np.ndarray, count: int, seed: int) -> None:
+    """Write suggest.png with `count` of the training images, chosen by their features [N, F] (those of the rows `known`
+    are labelled already), and suggest.csv for their labels; of a published set suggest.txt, with the numbers of all
+    these rows. Print the paths. UserError if there are not so many images, or a table is there already."""
+    images = data.arrays.train_image
     if count > len(images) - len(known):
         raise UserError(f"--suggest {count}: only {len(images) - len(known)} training images have no label")
-    table, sheet = folder / "suggest.csv", folder / "suggest.png"
     rows = suggest.typical(features, known, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    labelling.ask(table, rows.tolist())
-    figures.sheet(sheet, images[rows], [f"row {row}" for row in rows],
-                  "write the class of each row into suggest.csv, the most valuable first")
-    return [table, sheet]
+    title, told = "the most valuable first", [folder / "suggest.png"]
+    if _published(data):
+        table = folder / "suggest.txt"
+        labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
+        told.append(f"All labels are there. Train with those of these rows:\n"
+                    f"python trainer.py --dataset {data.spec.name} --labelled {table}")
+    else:
+        table = folder / "suggest.csv"
+        labelling.ask(table, rows.tolist())
+        title = f"write the class of each row into suggest.csv, {title}"
+    figures.sheet(folder / "suggest.png", images[rows], [f"row {row}" for row in rows], title)
+    print(table, *told, sep="\n")

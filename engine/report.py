@@ -58,7 +58,7 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
     settings = {name: facts["settings"][name] for name in ("recipe", "dataset", "model", "seed")}
-    return settings | {"labelled": facts["labelled_digest"], "data": facts["data"]["digest"]}
+    return settings | {"labelled": facts["labelled_digest"], "data": facts["data"]}
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from datasets import splits
 from datasets.augment import augment
 from datasets.h5 import Data
 from datasets.pipeline import Pipeline
-from engine import density, world
+from engine import density, evaluate, world
 from engine.state import State, find
 from engine.step import Step, rate_factor
 
@@ -124,14 +124,10 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     data = datasets.load(cfg.dataset, cfg.data_dir, most)
     data = data if recipe.classifies else data.without_labels()
     place = storage_place(cfg.data, data, device)
-    if saved and saved["data"]["digest"] != data.digest:
-        raise UserError(f"{datasets.path(cfg.dataset, cfg.data_dir)}: its images are not those of the checkpoint "
-                        f"(digest {data.digest[:12]}, not {saved['data']['digest'][:12]}); fetch the same data again")
+    if saved:
+        data = evaluate.as_trained(data, saved, cfg.data_dir)
     images, labels = data.arrays.train_image, data.arrays.train_label
-    rows = labelled_rows(cfg, labels, saved)
-    cfg = held_out(cfg, labels, cfg.labels if rows is None else len(rows))
-    split = splits.choose(labels, data.spec.classes, cfg.labels, cfg.label_seed, cfg.validation, rows)
-    cfg = dataclasses.replace(cfg, labels=len(split.labelled))
+    cfg, split = divided(cfg, labels, data.spec.classes, saved)
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image))
     if saved and saved["step"] > cfg.steps:
         raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
@@ -155,11 +151,16 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
                provenance(saved))
 
 
-def labelled_rows(cfg: Config, labels: np.ndarray, saved: dict[str, Any] | None) -> np.ndarray | None:
-    """Those that --labelled names, which a run that is gone on with has in its checkpoint; None without that flag."""
-    if not cfg.labelled:
-        return None
-    return saved["labelled"].numpy() if saved else splits.named(cfg.labelled, labels)
+def divided(cfg: Config, labels: np.ndarray, classes: int,
+            saved: dict[str, Any] | None) -> tuple[Config, splits.Split]:
+    """Which training rows are what: as the checkpoint tells, or chosen by the settings, which are returned with the
+    numbers of those rows."""
+    if saved:
+        return cfg, splits.of(saved["labelled"].numpy(), saved["validation"].numpy(), len(labels))
+    rows = splits.named(cfg.labelled, labels) if cfg.labelled else None
+    cfg = held_out(cfg, labels, cfg.labels if rows is None else len(rows))
+    split = splits.choose(labels, classes, cfg.labels, cfg.label_seed, cfg.validation, rows)
+    return dataclasses.replace(cfg, labels=len(split.labelled)), split
 
 
 @torch.no_grad()
@@ -215,8 +216,11 @@ def initialise(nets: dict, pipeline: Pipeline, what: str | None, cfg: Config) ->
 
 def record(run: Run) -> dict[str, Any]:
     """What a checkpoint holds beside the state."""
-    rows = run.pipeline.split.labelled
-    return {"settings": as_dict(run.cfg), "labelled": torch.from_numpy(rows), "labelled_digest": splits.digest(rows),
+    split, labels = run.pipeline.split, run.data.arrays.train_label
+    rows, held = split.labelled, split.validation
+    return {"settings": as_dict(run.cfg), "labelled": torch.from_numpy(rows), "validation": torch.from_numpy(held),
+            "labels": torch.from_numpy(labels[np.concatenate([rows, held])]),  # of labelled, then of validation rows
+            "labelled_digest": splits.digest(rows, labels[rows]),
             "data": {"digest": run.data.digest, "shape": list(run.data.spec.shape), "classes": run.data.spec.classes,
                      "class_names": list(run.data.class_names), "resize": run.data.resize},
             **run.begun}

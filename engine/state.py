@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from config import UserError
 from recipes import Player
 
-FORMAT = 3
+FORMAT = 4
 
 
 class State:
@@ -95,7 +95,7 @@ def fitting(path: Path, what: str) -> Iterator[None]:
     """Turn what goes wrong inside, when a checkpoint from `path` is taken apart, into UserError."""
     try:
         yield
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # RuntimeError: load_state_dict
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # RuntimeError: load_state_dict
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: its {what} do not fit this version of the toolkit ({reason}); take another "
                         "checkpoint, or the version that wrote it") from None
@@ -146,8 +146,8 @@ def find(path: str | Path, flag: str = "--checkpoint") -> Path:
     return path
 
 
-KEYS = {"format", "settings", "labelled", "labelled_digest", "data", "versions", "resumed", "step", "losses", "best",
-        "nets", "averaged", "optimisers"}
+KEYS = {"format", "settings", "labelled", "validation", "labels", "labelled_digest", "data", "versions", "resumed",
+        "step", "losses", "best", "nets", "averaged", "optimisers"}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -90,16 +90,15 @@ def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
 def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     if run.recipe.evaluated == "density":
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
-    images, labelled = run.data.arrays.train_image, saved["labelled"].numpy()
-    features = judging.predict(run.averaged, images, run.device).features.numpy()
+    features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
-    print(*own.ask(path.parent / "eval", images, features, labelled, options.suggest, seed), sep="\n")
+    own.ask(path.parent / "eval", run.data, features, saved["labelled"].numpy(), options.suggest, seed)
 
 
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--predict")
     found = prediction.find(options.predict)
-    read_by = calibration.of(run, saved["labelled"].numpy())
+    read_by = calibration.of(run, saved)
     useless = prediction.write(run, found, prediction.look(run, saved), read_by, options.output)
     print(f"{options.output}: {len(found) - useless} pictures, {useless} other files; temperature "
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
@@ -113,8 +112,8 @@ def _needs_classifier(run: judging.Restored, flag: str) -> None:
 def export(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--export")
     target = Path(options.export)
-    found = calibration.of(run, saved["labelled"].numpy())
+    found = calibration.of(run, saved)
     difference = exports.write(target, run.averaged, found.temperature, run.data.arrays.test_image,
-                              run.data.class_names)
+                              run.data.class_names, saved["data"]["resize"])
     print(f"{target}: probabilities differ from the network's by {difference:.1e} at most; temperature "
           f"{found.temperature:.3f}, fitted on {found.fitted_on}")

@@ -90,7 +90,12 @@ def test_rebuilt_files_are_refused_without_trust(tmp_path, server):
     done = download(tmp_path, "--dataset", "CIFAR10", "--mirror", server.url)
     assert done.returncode == 2
     assert "expected c32a1d4ab5d03f1284b67883e8d87530" in done.stderr
-    assert not datasets.path("CIFAR10", tmp_path / "datasets").exists()
+    assert not (tmp_path / "datasets").exists()
+    (tmp_path / "datasets/cifar10/raw").mkdir(parents=True)
+    (tmp_path / "datasets/cifar10/raw/cifar-10-binary.tar.gz.part").write_bytes(b"of another time")
+    done = download(tmp_path, "--dataset", "CIFAR10", "--mirror", server.url)
+    assert done.returncode == 2
+    assert list((tmp_path / "datasets").iterdir()) == []  # a folder that was there
 
 
 def test_an_interrupt_leaves_a_part_that_is_gone_on_with(tmp_path, server):

@@ -13,12 +13,13 @@ from models import MODELS
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 16, 16, 3)).astype(np.uint8)
 NAMES = ("a", "b ü", "c")
+PICTURES = {"height": 16, "width": 16, "channels": 3, "resize": "crop", "values": [0, 255]}
 ALONE = """
 import json, sys, numpy as np, torch
-extra = {"class_names": ""}
+extra = {"class_names": "", "pictures": ""}
 classifier = torch.export.load(sys.argv[1], extra_files=extra).module()
 probabilities, real = classifier(torch.from_numpy(np.load(sys.argv[2])))
-print(json.dumps([json.loads(extra["class_names"]), probabilities.tolist(), real.tolist()]))
+print(json.dumps([*map(json.loads, extra.values()), probabilities.tolist(), real.tolist()]))
 """
 
 
@@ -36,11 +37,12 @@ def expected(D, temperature):
 def test_the_file_answers_without_this_repository(model, tmp_path):
     D, before = discriminator(model), tmp_path / "images.npy"
     np.save(before, IMAGES)
-    assert export.write(tmp_path / "c.pt2", D, 2.0, IMAGES, NAMES) <= 1e-4
+    assert export.write(tmp_path / "c.pt2", D, 2.0, IMAGES, NAMES, "crop") <= 1e-4
     done = subprocess.run([sys.executable, "-c", ALONE, tmp_path / "c.pt2", before], cwd=tmp_path, text=True,
                           capture_output=True, check=True)
-    names, probabilities, real = json.loads(done.stdout.splitlines()[-1])
+    names, pictures, probabilities, real = json.loads(done.stdout.splitlines()[-1])
     assert names == list(NAMES)
+    assert pictures == PICTURES
     for ours, theirs in zip((probabilities, real), expected(D, 2.0), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
@@ -50,18 +52,20 @@ def test_onnx_gives_the_same_probabilities(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs requirements-onnx.txt")
     pytest.importorskip("onnxscript", reason="needs requirements-onnx.txt")
     D = discriminator("mlp")
-    export.write(tmp_path / "c.onnx", D, 2.0, IMAGES, NAMES)
+    export.write(tmp_path / "c.onnx", D, 2.0, IMAGES, NAMES, "crop")
     session = onnxruntime.InferenceSession(str(tmp_path / "c.onnx"), providers=["CPUExecutionProvider"])
     found = session.run(None, {"images": IMAGES[:3]})  # another number of images than it was made with
     for ours, theirs in zip(found, expected(D, 2.0), strict=True):
         np.testing.assert_allclose(ours, theirs[:3], atol=1e-5)
-    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == list(NAMES)
+    facts = session.get_modelmeta().custom_metadata_map
+    assert {name: json.loads(fact) for name, fact in facts.items()} == {"class_names": list(NAMES),
+                                                                        "pictures": PICTURES}
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"needs the package onnx; install requirements-onnx\.txt"):
-        export.write(tmp_path / "c.onnx", discriminator("mlp"), 1.0, IMAGES, NAMES)
+        export.write(tmp_path / "c.onnx", discriminator("mlp"), 1.0, IMAGES, NAMES, "crop")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,18 +73,18 @@ def test_an_answer_that_differs_is_not_written(tmp_path, monkeypatch):
     save, _ = export.FORMATS[".pt2"]
     monkeypatch.setitem(export.FORMATS, ".pt2", (save, lambda path, some: expected(discriminator("mlp"), 1.01)))
     with pytest.raises(UserError, match="differs from the network"):
-        export.write(tmp_path / "c.pt2", discriminator("mlp"), 1.0, IMAGES, NAMES)
+        export.write(tmp_path / "c.pt2", discriminator("mlp"), 1.0, IMAGES, NAMES, "crop")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["c.pth", "c", "none/c.pt2"])
 def test_another_kind_or_place_is_refused(name, tmp_path):
     with pytest.raises(UserError, match=f"--export .*{name}"):
-        export.write(tmp_path / name, discriminator("mlp"), 1.0, IMAGES, NAMES)
+        export.write(tmp_path / name, discriminator("mlp"), 1.0, IMAGES, NAMES, "crop")
 
 
 def test_the_network_itself_is_left_as_it_was(tmp_path):
     D = discriminator("mlp").train()
-    export.write(tmp_path / "c.pt2", D, 1.0, IMAGES, NAMES)
+    export.write(tmp_path / "c.pt2", D, 1.0, IMAGES, NAMES, "crop")
     assert D.training
     assert D.head.weight.requires_grad

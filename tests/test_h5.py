@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_what_is_written_is_read(file):
     assert data[0] == h5.read_spec(file) == Spec("Toy", (5, 4, 3), 3)
     assert data.class_names == NAMES
     assert data.source == "made up"
-    assert data.digest == h5.digest(toy())
+    assert data.digest == h5.digest(toy(), h5.LASTING)
     assert [path.name for path in file.parent.iterdir()] == ["data.h5"]
 
 
@@ -68,7 +69,7 @@ def test_one_contiguous_array_per_part(file):
         for part in h5.PARTS:
             assert content[part].chunks is None
             assert content[part].compression is None
-        assert sorted(content.attrs) == ["class_names", "digest", "format", "name", "resize", "source"]
+        assert sorted(content.attrs) == ["class_names", "digest", "format", "lasting", "name", "resize", "source"]
 
 
 def test_digest_tells_pixels_labels_and_shapes_apart():
@@ -82,6 +83,18 @@ def test_digest_tells_pixels_labels_and_shapes_apart():
               one._replace(test_label=one.test_label.astype(np.int32))]
     assert len({h5.digest(arrays) for arrays in [one, *others]}) == 6
     assert h5.digest(one._replace(train_image=np.asfortranarray(one.train_image))) == h5.digest(one)
+
+
+def test_the_digest_of_a_data_set_is_that_of_all_but_the_training_labels(file):
+    first, budgets = h5.read(file), (math.inf, 0)
+    h5.write(file, toy()._replace(train_label=np.full(6, -1)), "Toy", NAMES, "")
+    assert [h5.read(file, budget).digest for budget in budgets] == [first.digest] * 2
+    with h5py.File(file, "r+") as content:
+        del content.attrs["lasting"]  # as in files from before there was this digest
+    assert [h5.read(file, budget).digest for budget in budgets] == [first.digest] * 2
+    for part in ("train_image", "test_image", "test_label"):
+        other = toy()._replace(**{part: getattr(toy(), part)[::-1]})
+        assert h5.write(file, other, "Toy", NAMES, "").digest != first.digest
 
 
 def image(values):
@@ -125,7 +138,7 @@ def test_what_is_no_record_of_four_arrays_is_named(tmp_path, arrays):
     message = refused(h5.write, tmp_path / "bad.h5", arrays, "Toy", NAMES, "")
     assert f"bad.h5: not written: {type(arrays).__name__} in place of" in message
     assert "h5.Arrays(train_image, train_label, test_image, test_label)" in message
-    assert h5.write(tmp_path / "good.h5", tuple(toy()), "Toy", NAMES, "").digest == h5.digest(toy())
+    assert h5.write(tmp_path / "good.h5", tuple(toy()), "Toy", NAMES, "").digest == h5.digest(toy(), h5.LASTING)
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "a\\b", ".", "..", "-x", "a\nb"])

@@ -1,15 +1,21 @@
 """Data of the user's own, through download.py: files of arrays, torchvision's sets, suggestions and labels."""
 import csv
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import datasets
 import download
+import evaler
+import trainer
 from config import UserError
 from datasets import h5
+from engine import state, use
 from tests.conftest import toy_arrays, write_odd
+from tests.runs import differing, evaluated, weights
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +101,7 @@ def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
         download.main(["--dataset", "toy", "--suggest", "6"])
     assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
     said = capsys.readouterr().out
-    assert "5 new labels; 10 of 42 training images have one, in 4 classes" in said
+    assert "5 new labels, 0 corrected; 10 of 42 training images have one, in 4 classes" in said
     assert "Classes that are new, of which there is no test image: new." in said
     after = datasets.load("toy", "datasets")
     expected = hidden.train_label.copy()
@@ -105,11 +111,21 @@ def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
     np.testing.assert_array_equal(after.arrays.train_image, hidden.train_image)
 
 
+def test_what_is_suggested_of_a_published_set_can_be_trained_with(capsys):
+    assert download.main(["--dataset", "digits", "--suggest", "12"]) == 0
+    words = capsys.readouterr().out.splitlines()[-1].removeprefix("python trainer.py ").split()
+    assert trainer.main([*words, "--device=cpu", "--steps=1"]) == 0
+    rows = Path("datasets/digits/suggest.txt").read_text().split()
+    assert len(rows) == 12
+    assert state.load(state.find("train_dir"))["labelled"].tolist() == sorted(map(int, rows))
+    with pytest.raises(UserError, match=r"suggest\.txt: is there already; delete it"):
+        download.main(["--dataset", "digits", "--suggest", "12"])
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
     ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row,label"), ("", "columns row,label"),
-    ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'"),
-    ("row,label\n0,other\n", "row 0 is")])
+    ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'")])
 def test_labels_that_do_not_fit_change_nothing(text, said, tmp_path):
     write_odd(tmp_path / "datasets")
     path = datasets.path("toy", tmp_path / "datasets")
@@ -132,7 +148,7 @@ def test_a_set_without_labels_takes_none_and_one_with_some_does(capsys):
         download.main(["--dataset", "none", "--labels", "datasets/none/suggest.csv"])
     assert len(str(caught.value).splitlines()) == 2
     assert download.main(["--dataset", "some", "--labels", "datasets/some/suggest.csv"]) == 0
-    assert "4 new labels; 10 of 18 training images have one, in 2 classes" in capsys.readouterr().out
+    assert "4 new labels, 0 corrected; 10 of 18 training images have one, in 2 classes" in capsys.readouterr().out
 
 
 def test_hidden_labels_cannot_matter_for_what_is_suggested(tmp_path):
@@ -148,3 +164,68 @@ def test_hidden_labels_cannot_matter_for_what_is_suggested(tmp_path):
         download.main(["--dataset", "toy", "--suggest", "8", "--data_dir", str(folder)])
         asked.append((folder / "toy" / "suggest.csv").read_text())
     assert asked[0] == asked[1]
+
+
+def with_labels(rows):
+    """A data set named "toy" in which only those rows of its 42 training images have their labels."""
+    data = write_odd(Path("datasets"))
+    labels = np.where(np.isin(np.arange(42), rows), data.arrays.train_label, -1)
+    arrays = data.arrays._replace(train_label=labels)
+    return h5.write(datasets.path("toy", "datasets"), arrays, "toy", data.class_names, "made up")
+
+
+def test_a_run_is_evaluated_and_gone_on_with_when_labels_were_added_and_corrected(monkeypatch):
+    """Its own labelled and validation rows count, with the labels that it had."""
+    monkeypatch.setattr(use, "draw", lambda *args: [])  # pictures take seconds
+    data = with_labels(np.arange(30))
+    words = ["--dataset=toy", "--device=cpu", "--labels=9", "--validation=8", "--batch_size=6", "--steps=6",
+             "--eval_every=3", "--save_every=3"]
+    for name in ("whole", "resumed"):
+        assert trainer.main([*words, f"--train_dir={name}"]) == 0
+    whole, resumed = (next(Path(name).iterdir()) for name in ("whole", "resumed"))
+    (resumed / "model-6.pt").unlink()
+    before = evaluated(resumed), table(resumed)
+    rows = state.load(resumed / "model-3.pt")["labelled"].tolist()
+    other = {0: "kind 1", 1: "kind 2", 2: "kind 0"}
+    taken = {**{row: other[data.arrays.train_label[row]] for row in rows[:4]}, 35: "kind 0", 36: "new"}
+    take_in(taken)
+    assert datasets.load("toy", "datasets").class_names[-1] == "new"
+    assert (evaluated(resumed), table(resumed)) == before
+    assert trainer.main([f"--checkpoint={resumed}"]) == 0
+    assert differing(weights(whole), weights(resumed)) == []
+
+
+def take_in(labels):
+    """Take in a table of those labels by row."""
+    Path("labels.csv").write_text("row,label\n" + "".join(f"{row},{name}\n" for row, name in labels.items()))
+    assert download.main(["--dataset", "toy", "--labels", "labels.csv"]) == 0
+
+
+def test_a_misspelt_label_is_told_and_can_be_corrected(capsys):
+    data = with_labels(np.arange(10))
+    take_in({20: "bird", 21: "Knid 1", 22: "fish"})
+    assert "no test image: bird, Knid 1 (near to kind 1), fish. If one is misspelt" in capsys.readouterr().out
+    take_in({20: "bird", 21: "kind 1", 3: "kind 2" if data.arrays.train_label[3] != 2 else "kind 0"})
+    said = capsys.readouterr().out
+    assert "0 new labels, 2 corrected; 13 of 42 training images have one, in 5 classes" in said
+    assert "no image is left, taken out: Knid 1" in said
+    after = datasets.load("toy", "datasets")
+    assert after.class_names == (*data.class_names, "bird", "fish")
+    assert after.arrays.train_label[[20, 21, 22]].tolist() == [3, 1, 4]
+    assert (after.arrays.train_label[30:] == -1).all()
+    assert after.digest == data.digest
+
+
+def test_a_class_that_the_test_images_are_counted_by_stays_without_training_images():
+    data = with_labels(np.arange(10))
+    take_in(dict.fromkeys(range(10), "kind 2"))
+    after = datasets.load("toy", "datasets")
+    assert (after.class_names, after.digest) == (data.class_names, data.digest)
+
+
+def table(run):
+    """What --predict says of two pictures."""
+    for number in range(2):
+        Image.fromarray(np.full((8, 8), 90 * number, np.uint8)).save(f"{number}.png")
+    evaler.main(["--checkpoint", str(run), "--predict", "0.png", "1.png", "--output", "p.csv"])
+    return Path("p.csv").read_text()

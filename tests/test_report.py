@@ -32,9 +32,9 @@ def test_baseline_is_the_last_accuracy_of_the_supervised_run(run):
 
 
 @pytest.mark.parametrize("changes", [
-    {"labelled_digest": "bb"}, {"data": {"digest": "ee"}}, {"settings": {"seed": 2}},
-    {"settings": {"dataset": "MNIST"}}, {"settings": {"model": "conv-small"}}, {"recipe": "ssgan"},
-    {"lines": [(10, 0.5)]}, {"lines": []},
+    {"labelled_digest": "bb"}, {"data": {"digest": "ee"}}, {"data": {"digest": "dd", "class_names": ["a"]}},
+    {"settings": {"seed": 2}}, {"settings": {"dataset": "MNIST"}}, {"settings": {"model": "conv-small"}},
+    {"recipe": "ssgan"}, {"lines": [(10, 0.5)]}, {"lines": []},
 ], ids=str)
 def test_other_or_unfinished_runs_are_no_baseline(run, changes):
     neighbour(run.parent, "alone", **changes)

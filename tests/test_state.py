@@ -67,7 +67,7 @@ def test_a_truncated_file_is_refused(run, tmp_path, keep):
 def test_another_format_is_refused(run, tmp_path):
     for content in ({"format": 99}, [1], {"step": 1}):
         torch.save(content, tmp_path / "model-1.pt")
-        with pytest.raises(UserError, match="not a checkpoint of format 3"):
+        with pytest.raises(UserError, match="not a checkpoint of format 4"):
             state.load(tmp_path / "model-1.pt")
 
 

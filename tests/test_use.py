@@ -1,19 +1,25 @@
 """A trained classifier in use: predictions, suggestions, export, the page of a run."""
 import csv
 import io
+import re
+import shutil
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
+import datasets
 import evaler
 from config import UserError
 from datasets import splits
 from engine import calibration, evaluate, state
 from ops import Verdict
-from tests.runs import evaluated
+from tests.runs import edit, evaluated
 
 
 def restored(run):
@@ -47,7 +53,7 @@ def test_predictions_are_those_of_the_network(runs, tmp_path, capsys):
     assert "no JPEG" in lines[6]["problem"]
     assert lines[6]["class"] == ""
     verdict = evaluate.predict(run.averaged, images, run.device)
-    read_by = calibration.of(run, saved["labelled"].numpy())
+    read_by = calibration.of(run, saved)
     for line, classes, real in zip(lines, verdict.classes, verdict.real.sigmoid(), strict=False):
         assert line["class"] == run.data.class_names[classes.argmax()]
         assert float(line["probability"]) == pytest.approx(classes.softmax(0).max().item(), abs=1e-4)
@@ -90,10 +96,13 @@ def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_
 
 def test_suggested_rows_have_no_label_yet(runs):
     evaler.main(["--checkpoint", str(runs["gan"]), "--suggest", "7"])
-    asked = [int(line["row"]) for line in table(runs["gan"] / "eval" / "suggest.csv")]
-    assert len(set(asked)) == 7
-    assert not set(asked) & set(restored(runs["gan"])[1]["labelled"].tolist())
+    labelled = restored(runs["gan"])[1]["labelled"].tolist()
+    asked = [int(row) for row in (runs["gan"] / "eval" / "suggest.txt").read_text().split()]
+    assert (asked[:50], len(set(asked))) == (labelled, 57)
     assert (runs["gan"] / "eval" / "suggest.png").exists()
+    evaler.main(["--checkpoint", str(runs["toy"]), "--suggest", "7"])
+    asked = {int(line["row"]) for line in table(runs["toy"] / "eval" / "suggest.csv")}
+    assert len(asked - set(restored(runs["toy"])[1]["labelled"].tolist())) == 7
 
 
 def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
@@ -101,10 +110,32 @@ def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
     run, saved = restored(runs["gan"])
     images = run.data.arrays.test_image[:4]
     probabilities, _ = torch.export.load(tmp_path / "c.pt2").module()(torch.from_numpy(images))
-    t = calibration.of(run, saved["labelled"].numpy()).temperature
+    t = calibration.of(run, saved).temperature
     classes = evaluate.predict(run.averaged, images, run.device).classes
     torch.testing.assert_close(probabilities, torch.softmax(classes / t, 1), rtol=1e-4, atol=1e-5)
     assert f"temperature {t:.3f}, fitted on 50 validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
+def test_what_the_readme_says_of_an_exported_classifier_is_what_predict_says(resize, runs, capsys):
+    edit(runs["gan"] / "model-30.pt", lambda saved: saved["data"].update(resize=resize))
+    evaler.main(["--checkpoint", str(runs["gan"]), "--export", "classifier.pt2"])
+    Path("photographs").mkdir()
+    tall = Image.fromarray(load_sample_image("flower.jpg")).rotate(90, expand=True)
+    for name, picture in (("wide", Image.fromarray(load_sample_image("china.jpg"))), ("tall", tall)):
+        picture.thumbnail((90, 90))
+        picture.save(f"photographs/{name}.png")
+    evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "photographs"])
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = re.search(r"nothing of this repository:\n\n((?:    .*\n)+)", readme)[1]
+    for line in table(Path("predictions.csv")):
+        shutil.copy(line["file"], "new.jpg")
+        capsys.readouterr()
+        exec(textwrap.dedent(code), {})
+        name, confidence, real = capsys.readouterr().out.split()
+        assert name == line["class"]
+        assert float(confidence) == pytest.approx(float(line["confidence"]), abs=0.01)
+        assert float(real) == pytest.approx(float(line["real"]), abs=0.01)
 
 
 @pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
@@ -116,23 +147,24 @@ def test_the_temperature_is_found_again(true):
     assert calibration.temperature(true * logits, labels, 1.0) == pytest.approx(max(true, 1.0), rel=0.05)
 
 
-def test_the_temperature_is_fitted_on_training_images_alone(runs, monkeypatch):
+def test_the_temperature_is_fitted_on_training_images_alone(runs, tmp_path):
     run, saved = restored(runs["gan"])
-    before = calibration.of(run, saved["labelled"].numpy())
+    before = calibration.of(run, saved)
     arrays = run.data.arrays
     other = arrays._replace(test_image=255 - arrays.test_image, test_label=np.roll(arrays.test_label, 1))
-    assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved["labelled"].numpy()) == before
+    assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved) == before
     assert before.fitted_on == "50 validation training images"
-    held = splits.choose(arrays.train_label, 10, 50, 1, 50).validation
+    labels = datasets.load("Digits", tmp_path).arrays.train_label
+    held = splits.choose(labels, 10, 50, 1, 50).validation
     classes = evaluate.predict(run.averaged, arrays.train_image[held], run.device).classes
-    assert before.temperature == calibration.temperature(classes, torch.from_numpy(arrays.train_label[held]), 0.05)
+    assert before.temperature == calibration.temperature(classes, torch.from_numpy(labels[held]), 0.05)
 
 
 def test_labelled_images_learnt_by_heart_make_nobody_surer(runs, monkeypatch):
     run, saved = restored(runs["alone"])
     sure = torch.nn.functional.one_hot(torch.from_numpy(run.data.arrays.train_label[saved["labelled"].numpy()]))
     monkeypatch.setattr(calibration.evaluate, "predict", lambda *args: Verdict(3.0 * sure, sure[:, 0], sure))
-    found = calibration.of(run, saved["labelled"].numpy())
+    found = calibration.of(run, saved)
     assert found.temperature == pytest.approx(1.0)
     assert found.fitted_on == "50 labelled training images"
 
