@@ -71,8 +71,8 @@ class Settings(GanConfig):
     consistency: Annotated[float, Within(0)] = 0.0
     """Weight of the distance between the class probabilities of two passes of an unlabelled image (0: left out)."""
     warp: Share = 0.0
-    """Of --consistency: how far the second pass's image is moved, turned, scaled and sheared at random, as a share of
-    half its side."""
+    """Of --consistency and --balance: how far the images of their second pass are moved, turned, scaled and sheared.
+    At random, by up to this share of half an image's side."""
     balance: Annotated[float, Within(0)] = 0.0
     """Weight of the term that spreads unlabelled images evenly over the classes (0: left out)."""
     data_init: bool = True
@@ -82,8 +82,8 @@ class Settings(GanConfig):
     adam_eps: Literal["inside", "outside"] = "inside"
     """Where Adam's eps of 1e-8 stands: inside the root, or outside."""
     again_above: Annotated[float, Within(0)] = 0.0
-    """Loss of the generator above which it makes another update with the same unlabelled images, from the third epoch
-    on (0: never)."""
+    """Loss of the generator above which it makes another update with the same unlabelled images (0: never).
+    From the third epoch on."""
 
 
 def published(spec: Spec) -> dict:
@@ -169,6 +169,10 @@ def check(cfg: Settings) -> None:
     if not cfg.data_init and cfg.model.endswith("-minibatch"):
         raise UserError(f"--no_data_init: --model {cfg.model} takes the images with which it compares others from the "
                         "data-dependent initialisation; leave it out")
+    usual = EXTRA.get(cfg.dataset, {}).get("warp", 0.0)  # nobody asked for that one, so it is not refused
+    if cfg.warp not in (0, usual) and not cfg.consistency and not cfg.balance:
+        raise UserError(f"--warp {cfg.warp}: it is of the second pass that --consistency and --balance make, and both "
+                        "are 0; give one of them, or leave it out")
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:

@@ -28,7 +28,7 @@ def test_command_line_wins_over_the_recipes_settings():
 @pytest.mark.parametrize(("argv", "message"), [
     (["--lables", "3"], "--lables.*\nDid you mean --labels"), (["--learn_rate_d", "3"], "--learning_rate_d"),
     (["--steps", "abc"], "--steps.*abc"), (["--precision", "int8"], "int8.*--precision"), (["extra"], "extra"),
-    (["--labels"], "--labels"), (["--label", "3"], "--label")])
+    (["--labels"], "--labels"), (["--labels", "None"], "--labels"), (["--label", "3"], "--label")])
 def test_a_wrong_flag_is_named_in_two_lines(argv, message):
     with pytest.raises(UserError, match=f"(?s){message}") as error:
         parse(*argv)
@@ -45,6 +45,7 @@ def test_help_shows_every_flag_with_the_recipes_values(recipe, capsys):
     text = capsys.readouterr().out
     assert all(f"--{field.name}" in text for field in dataclasses.fields(default))
     assert "(default: 4321)" in text
+    assert "None" not in text.replace("(default: None)", "")
 
 
 @pytest.mark.parametrize("recipe", SETTINGS)

@@ -9,6 +9,7 @@ import ops
 import recipes
 import trainer
 from config import UserError
+from engine.run import resolve
 from engine.step import Step, rate_factor
 from models import MODELS
 from tests.test_recipes import TOY, assert_bitwise, batch_of, steps, weights
@@ -51,6 +52,12 @@ def test_terms_on_two_passes_of_which_one_is_warped(build, monkeypatch):
     torch.testing.assert_close({name: terms[name] for name in plain.players[0].terms},
                                plain.players[0].loss(more.state.seen, batch))
     assert build(balance=0.3).players[0].terms == ("supervised", "real", "fake", "balance")
+
+
+@pytest.mark.parametrize("given", [[], ["--consistency", "0"], ["--balance", "0"],
+                                   ["--dataset", "digits", "--consistency", "0", "--balance", "0"]])
+def test_the_warp_of_a_data_set_by_default_is_never_refused(given):
+    assert resolve(trainer.settings(given)).warp == 0.15
 
 
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"pixelcnn"}))
