@@ -50,6 +50,7 @@ class Within(NamedTuple):
 Count = Annotated[int, Within(1)]
 CountOrNone = Annotated[int, Within(0)]
 Seed = Annotated[int, Within(0, 2**32 - 1)]
+Threads = Annotated[int, Within(0, 1024)]  # of some tens of thousands torch crashes
 Rate = Annotated[float, Within(0, 10)]
 Share = Annotated[float, Within(0, 1)]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -105,7 +106,7 @@ class Config:
     precision: Precision = "auto"
     """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it).
     Losses, averages and evaluation are always float32."""
-    threads: CountOrNone = 0
+    threads: Threads = 0
     """Threads of a CPU (0: as many as the networks keep busy). The results of another number differ in rounding."""
     graph: bool = True
     """On CUDA, replay each player's update as one graph of kernels."""
@@ -224,9 +225,10 @@ def parse(record: type[Record], argv: Sequence[str], prog: str, description: str
 
 def _unframed(box: str) -> str:
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    parts = [*re.split("─{10,}", " ".join(lines)), ""]
+    parts = [*re.split("[─-]{10,}", " ".join(lines).lstrip("- ")), ""]  # "-" where the output cannot take "─"
     what = re.sub(r" *Got errors:.*", "", parts[0].strip())
     what = what.replace("invalid literal for int() with base 10:", "not a whole number:")
+    what = re.sub(r"no type matching INT could be instantiated from \['(.*)'\]\.", r"not a whole number: '\1'", what)
     what = what.replace("could not convert string to float:", "not a number:")
     meant = re.findall(r"--[\w-]+", parts[1]) if "you meant" in parts[1] else []
     return what + "\n" + (f"Did you mean {' or '.join(meant)}? " if meant else "") + "--help lists every flag."

@@ -19,6 +19,7 @@ BAD = {
     "rows where none are used": (["--recipe", "dcgan", "--labels", "0", "--labelled", "all"],
                                  "--labelled all: --recipe dcgan uses no labels"),
     "a warp of no second pass": (["--warp", "0.2"], "--warp 0.2: it is of the second pass"),
+    "threads without end": (["--threads", "100000"], "--threads 100000: must be from 0 to 1024"),
     "a warp of points": (["--dataset", "Circles", "--consistency", "1", "--warp", "0.2"],
                          "--warp 0.2: the images of Circles are points"),
     "selection by no accuracy": (["--recipe", "pixelcnn", "--labels", "0", "--select", "validation"],
