@@ -18,7 +18,7 @@ def test_every_update_draws_noise_of_its_own(build):
         step = Step(run.state, tuple(watched(player, batches) for player in run.players), run.pipeline, {}, run.cfg)
         step()
         step()
-    assert len(batches) == 2 * 2 * 2 * 2
+    assert [b.step.item() for b in batches] == 2 * [0, 0, 0, 0, 1, 1, 1, 1]
     assert not any(torch.equal(first.z, second.z) for first, second in itertools.combinations(batches, 2))
 
 
