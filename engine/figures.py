@@ -139,8 +139,7 @@ def canvas(path: Path, size: tuple[float, float]) -> Iterator[Any]:
 
 
 def losses(folder: Path, found: Mapping[str, Curve], title: str, xlabel: str) -> list[Path]:
-    """One picture <name>.png for each curve loss/<name> of `report.curves`, logarithmic where it pays; their
-    paths."""
+    """One picture <name>.png for each curve loss/<name> of `report.curves`, logarithmic where it pays; their paths."""
     drawn = []
     for name in (name.removeprefix("loss/") for name in found if name.startswith("loss/")):
         drawn.append(folder / f"{name}.png")
