@@ -50,6 +50,7 @@ class Within(NamedTuple):
 Count = Annotated[int, Within(1)]
 CountOrNone = Annotated[int, Within(0)]
 Seed = Annotated[int, Within(0, 2**32 - 1)]
+Threads = Annotated[int, Within(0, 1024)]  # of some tens of thousands torch crashes
 Rate = Annotated[float, Within(0, 10)]
 Share = Annotated[float, Within(0, 1)]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -70,13 +71,13 @@ class Config:
     label_seed: Seed = 1
     """Which images are labelled."""
     labelled: str = ""
-    """In place of --labels and --label_seed: a file of the labelled training images' row numbers (as labelled.txt of a
-    run folder), or all, for every image whose label the data set knows."""
+    """In place of --labels and --label_seed: a file of row numbers, or all, for every label that the data set knows.
+    The rows are those of the labelled training images, as in labelled.txt of a run folder."""
     seed: Seed = 1
     """Initial weights, order of the images and noise."""
     validation: CountOrNone = 0
-    """Training images cut off (never trained on) to watch accuracy/validation (0: none; with --select validation a
-    fifth of the training images, 1000 at most)."""
+    """Training images cut off (never trained on) to watch accuracy/validation.
+    0: none; with --select validation a fifth of the training images, 1000 at most."""
     select: Literal["last", "validation"] = "last"
     """Checkpoint that counts: the last, or that with the best accuracy on validation images (of equals the first)."""
     epochs: Annotated[float, Within(1e-6)] = 100.0
@@ -100,12 +101,12 @@ class Config:
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     data: Literal["auto", "device", "host", "disk"] = "auto"
-    """Where the training images lie: in the device's memory, in the host's, or in their file (auto: the first of these
-    whose free memory is twice what they need)."""
+    """Where the training images lie: in the device's memory, in the host's, or in their file.
+    auto: the first of these whose free memory is twice what they need."""
     precision: Precision = "auto"
-    """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it); losses, averages and
-    evaluation are always float32."""
-    threads: CountOrNone = 0
+    """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it).
+    Losses, averages and evaluation are always float32."""
+    threads: Threads = 0
     """Threads of a CPU (0: as many as the networks keep busy). The results of another number differ in rounding."""
     graph: bool = True
     """On CUDA, replay each player's update as one graph of kernels."""
@@ -114,8 +115,8 @@ class Config:
     log_every: Count = 50
     """Steps between lines of metrics.jsonl and points of the loss curves."""
     eval_every: CountOrNone = 0
-    """Steps between evaluations on the test set, for the curve only (0: a twentieth of the run, but at most 2000 and so
-    seldom that they take a few per cent of the time)."""
+    """Steps between evaluations on the test set, for the curve only.
+    0: a twentieth of the run, but at most 2000 and so seldom that they take a few per cent of the time."""
     save_every: CountOrNone = 0
     """Steps between checkpoints (0: as --eval_every)."""
     keep: Count = 2
@@ -215,7 +216,7 @@ def parse(record: type[Record], argv: Sequence[str], prog: str, description: str
     try:
         with contextlib.redirect_stderr(framed):
             return tyro.cli(record, args=list(argv), prog=prog, description=description, use_underscores=True,
-                            **({} if default is None else {"default": default}))
+                            config=(tyro.conf.DisallowNone,), **({} if default is None else {"default": default}))
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -224,9 +225,10 @@ def parse(record: type[Record], argv: Sequence[str], prog: str, description: str
 
 def _unframed(box: str) -> str:
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    parts = [*re.split("─{10,}", " ".join(lines)), ""]
+    parts = [*re.split("[─-]{10,}", " ".join(lines).lstrip("- ")), ""]  # "-" where the output cannot take "─"
     what = re.sub(r" *Got errors:.*", "", parts[0].strip())
     what = what.replace("invalid literal for int() with base 10:", "not a whole number:")
+    what = re.sub(r"no type matching INT could be instantiated from \['(.*)'\]\.", r"not a whole number: '\1'", what)
     what = what.replace("could not convert string to float:", "not a number:")
     meant = re.findall(r"--[\w-]+", parts[1]) if "you meant" in parts[1] else []
     return what + "\n" + (f"Did you mean {' or '.join(meant)}? " if meant else "") + "--help lists every flag."

@@ -8,6 +8,9 @@
     python download.py --dataset PETS --suggest 20                          # which images to label first
     python download.py --dataset PETS --labels suggest.csv                  # their labels, filled in
 """
+import engine.interrupt  # noqa: F401, before all that takes long
+
+# isort: split
 import dataclasses
 import sys
 from pathlib import Path
@@ -21,13 +24,13 @@ from engine import own
 @dataclasses.dataclass(frozen=True)
 class Settings(folder.Options):
     dataset: tuple[str, ...] = ()
-    """Data sets to get: MNIST, Fashion, SVHN, CIFAR10 (any case). Digits and Circles are embedded: no download. Of your
-    own data: the name of the data set."""
+    """Data sets to get: MNIST, Fashion, SVHN, CIFAR10 (any case). Digits and Circles are embedded: no download.
+    Of your own data: the name of the data set."""
     from_file: str = ""
     """File of arrays (.npz), or of images in the HDF5 layout of SSGAN-Tensorflow with its id.txt beside it."""
     from_torchvision: tuple[str, ...] = ()
-    """Class of torchvision.datasets and its arguments as key=value; its images are prepared by --size, --resize and
-    --grey."""
+    """Class of torchvision.datasets and its arguments as key=value.
+    Its images are prepared by --size, --resize and --grey."""
     transposed: bool = False
     """Of --from_file: exchange rows and columns (SSGAN-Tensorflow stores CIFAR10 so)."""
     suggest: Annotated[int | None, Within(1, 10_000)] = None

@@ -7,6 +7,9 @@
     python evaler.py --checkpoint RUN --predict PICTURES           # classes of other pictures, to predictions.csv
     python evaler.py --checkpoint RUN --export classifier.pt2      # or .onnx: without this repository
 """
+import engine.interrupt  # noqa: F401, before all that takes long
+
+# isort: split
 import dataclasses
 from pathlib import Path
 from typing import Annotated

@@ -48,9 +48,9 @@ def smoothed_cross_entropy(logits: Tensor, target: int | Tensor, confidence: flo
     return -(confidence * hit + (1 - confidence) * rest).mean()
 
 
-def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
-    """Huber loss, mean over every element: quadratic within delta, linear beyond (SSGAN-Tensorflow, ops.py)."""
-    return functional.huber_loss(prediction, target, delta=delta)
+def huber(prediction: Tensor, target: Tensor) -> Tensor:
+    """Huber loss, mean over every element: quadratic within 1, linear beyond (SSGAN-Tensorflow, ops.py)."""
+    return functional.huber_loss(prediction, target)
 
 
 def annealed(start: float, step: Tensor, steps: float, end: float = 0.0) -> Tensor:

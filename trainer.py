@@ -5,10 +5,14 @@
     python trainer.py --checkpoint RUN                   # go on from the newest checkpoint of a run folder
     python trainer.py --seed 1 2 3 --label_seed 1 2 3    # three runs, side by side, and their mean
 """
+import engine.interrupt  # noqa: F401, before all that takes long
+
+# isort: split
 import argparse
 import dataclasses
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 import datasets
@@ -45,7 +49,10 @@ def settings(argv: list[str]) -> Config:
 
 def over(default: Config, recipe: recipes.Recipe, argv: list[str]) -> Config:
     """The command line over those settings of the recipe."""
-    description = f"{__doc__}\nRecipes: {', '.join(recipes.RECIPES)}. Models: {', '.join(models.MODELS)}."
+    known = (textwrap.fill(f"{what}: {', '.join(names)}", 80, initial_indent="    ", subsequent_indent=8 * " ",
+                           break_on_hyphens=False)
+             for what, names in (("recipes", recipes.RECIPES), ("models", models.MODELS)))
+    description = "\n".join([__doc__.rstrip(), *known])
     return parse(recipe.settings, argv, "trainer.py", description, default, foreign(recipe))
 
 

@@ -37,8 +37,8 @@ class Options:
     from_folder: str = ""
     """Folder of your own pictures, to be made into the data set that --dataset names (layouts: see README.md)."""
     size: str = ""
-    """Height and width of the images in pixels, as 64 or 48x64 (height x width); if not given 64, or of a data set of
-    torchvision that of its first image."""
+    """Height and width of the images in pixels, as 64 or 48x64 (height x width).
+    If not given 64, or of a data set of torchvision that of its first image."""
     resize: photo.Resize = "crop"
     """How a picture of other proportions comes to that size: cut at its longer sides, padded with black, stretched."""
     grey: bool = False

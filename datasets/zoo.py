@@ -36,9 +36,14 @@ def make(target: Path, name: str, options: Any) -> h5.Data:
 
 
 def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
+    if not options.from_torchvision:
+        raise UserError("--from_torchvision: name a class of torchvision.datasets")
     known, *arguments = options.from_torchvision
     train, test = _parts(known, _arguments(arguments), raw)
-    first = train[0][0] if len(train) else None
+    try:
+        first = train[0][0] if len(train) else None
+    except Exception as error:  # an argument that the class has not looked at before
+        raise _failed(known, error) from None
     if not isinstance(first, Image.Image):
         raise UserError(f"--from_torchvision {known}: its entries are no pictures")
     height, width = folder.sides(options.size) if options.size else first.size[::-1]
@@ -88,8 +93,11 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
     try:
         return tuple(None if side is None else kind(**given, **side, **arguments) for side in sides)
     except Exception as error:  # each class fails in its own way: no such argument, no network, a wrong digest
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"--from_torchvision {name}: {type(error).__name__}: {reason}") from None
+        raise _failed(name, error) from None
+
+
+def _failed(name: str, error: Exception) -> UserError:
+    return UserError(f"--from_torchvision {name}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
 
 
 def _arrays(part: Any, name: str, look: photo.Look) -> convert.Part:

@@ -139,13 +139,14 @@ def canvas(path: Path, size: tuple[float, float]) -> Iterator[Any]:
 
 
 def losses(folder: Path, found: Mapping[str, Curve], title: str, xlabel: str) -> list[Path]:
-    """One picture <name>.png for each curve loss/<name> of `report.curves`; their paths."""
+    """One picture <name>.png for each curve loss/<name> of `report.curves`, logarithmic where it pays; their paths."""
     drawn = []
     for name in (name.removeprefix("loss/") for name in found if name.startswith("loss/")):
         drawn.append(folder / f"{name}.png")
         ylabel = LOSSES.get(name, f"{name.replace('_', ' ')} loss")
         lines = {"training images": found[f"loss/{name}"], "test images": found.get(f"{name}/test")}
-        _curves(drawn[-1], {what: line for what, line in lines.items() if line}, title, xlabel, ylabel)
+        _curves(drawn[-1], {what: line for what, line in lines.items() if line}, title, xlabel, ylabel,
+                logarithmic=True)
     return drawn
 
 
@@ -159,17 +160,23 @@ def accuracies(path: Path, found: Mapping[str, Curve], title: str, xlabel: str, 
 
 
 def _curves(path: Path, lines: Mapping[str, Curve], title: str, xlabel: str, ylabel: str,
-            level: tuple[str, float] | None = None) -> None:
+            level: tuple[str, float] | None = None, logarithmic: bool = False) -> None:
     with canvas(path, (7, 4)) as figure:
         axes = figure.subplots()
         for name, (x, y) in lines.items():
-            axes.plot(x, y, label=name, marker="." if len(x) < 50 else "", linewidth=1.3)
+            # Raw weights often do as well as averaged ones; through dots the line below is seen.
+            style = {"linestyle": ":", "color": "black"} if name == ACCURACIES["test_raw_weights"] else {}
+            axes.plot(x, y, label=name, marker="." if len(x) < 50 else "", linewidth=1.3, **style)
         if level:
             axes.axhline(level[1], label=level[0], linestyle="--", color="black", linewidth=1)
         if len(lines) > 1 or level:
             axes.legend()
         axes.set_title(title, fontsize=10)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        values = [value for _, y in lines.values() for value in y]
+        if logarithmic and min(values) > 0 and max(values) > 10 * min(values):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")  # the usual one writes mathematics, which RC turns off
 
 
 def confusion(path: Path, counts: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> None:

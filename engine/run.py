@@ -54,17 +54,24 @@ def resolve(cfg: Config) -> Config:
         without = ", ".join(name for name, other in recipes.RECIPES.items() if not other.classifies)
         raise UserError(f"--dataset {spec.name}: it has no labels, and --recipe {recipe.name} needs some; use --recipe "
                         f"{without}")
+    for flag in () if recipe.classifies else ("labels", "labelled"):
+        if value := getattr(cfg, flag):
+            raise UserError(f"--{flag} {value}: --recipe {recipe.name} uses no labels; leave the flag out")
     check(cfg)
     if cfg.select == "validation" and not recipe.classifies:
         raise UserError(f"--select validation: --recipe {recipe.name} has no classifier, whose accuracy would decide; "
                         "leave the flag out")
+    if spec.points and getattr(cfg, "warp", 0):
+        raise UserError(f"--warp {cfg.warp}: the images of {spec.name} are points, which have no pixels to move; leave "
+                        "the flag out")
     if cfg.shift >= min(spec.shape[:2]):
         raise UserError(f"--shift {cfg.shift}: must be smaller than the images of {spec.name}, "
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")
     if getattr(cfg, "density", ""):  # the file, because a run folder's newest one changes
         cfg = dataclasses.replace(cfg, density=str(find(cfg.density, "--density")))
-    cfg = dataclasses.replace(cfg, model=nearest(cfg.model, models.MODELS, "--model"))
-    return dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name, weight=tuple(
+    cfg = dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name,
+                              model=nearest(cfg.model, models.MODELS, "--model"))
+    return dataclasses.replace(cfg, weight=tuple(
         f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
 
 

@@ -73,7 +73,8 @@ def outcomes(lines: Sequence[Sequence[str]], device: torch.device) -> list[tuple
             running.add(process)
             said = process.communicate()[0]
             running.discard(process)
-        print(f"{' '.join(lines[place])}: {said.strip() or 'not finished'}", flush=True)
+        # In one write, newline and all, because others may print at the same moment.
+        print(f"{' '.join(lines[place])}: {said.strip() or 'not finished'}\n", end="", flush=True)
         return process.returncode, said
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

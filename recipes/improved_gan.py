@@ -76,8 +76,8 @@ class Settings(GanConfig):
     consistency: Annotated[float, Within(0)] = 0.0
     """Weight of the distance between the class probabilities of two passes of an unlabelled image (0: left out)."""
     warp: Share = 0.0
-    """Of --consistency: how far the second pass's image is moved, turned, scaled and sheared at random, as a share of
-    half its side."""
+    """Of --consistency and --balance: how far the images of their second pass are moved, turned, scaled and sheared.
+    At random, by up to this share of half an image's side."""
     warp_labelled: bool = False
     """Warp the labelled images as far as --warp says, too."""
     teacher: bool = False
@@ -93,8 +93,8 @@ class Settings(GanConfig):
     adam_eps: Literal["inside", "outside"] = "inside"
     """Where Adam's eps of 1e-8 stands: inside the root, or outside."""
     again_above: Annotated[float, Within(0)] = 0.0
-    """Loss of the generator above which it makes another update with the same unlabelled images, from the third epoch
-    on (0: never)."""
+    """Loss of the generator above which it makes another update with the same unlabelled images (0: never).
+    From the third epoch on."""
 
 
 def published(spec: Spec) -> dict:
@@ -191,8 +191,14 @@ def check(cfg: Settings) -> None:
                         "data-dependent initialisation; leave it out")
     if not cfg.consistency and (cfg.warp_labelled or cfg.teacher or cfg.ramp_up):
         raise UserError("--warp_labelled, --teacher, --ramp_up: they need a consistency; give --consistency a weight")
+    if cfg.warp_labelled and not cfg.warp:
+        raise UserError("--warp_labelled: --warp says how far, and is 0; use --warp 0.15")
     if cfg.teacher and not cfg.average:
         raise UserError("--teacher: the averaged weights are the teacher, and --average is 0; use --average 0.995")
+    usual = EXTRA.get(cfg.dataset, {}).get("warp", 0.0)  # nobody asked for that one, so it is not refused
+    if cfg.warp not in (0, usual) and not cfg.consistency and not cfg.balance:
+        raise UserError(f"--warp {cfg.warp}: it is of the second pass that --consistency and --balance make, and both "
+                        "are 0; give one of them, or leave it out")
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:

@@ -111,6 +111,23 @@ def test_accuracies_are_in_percent_with_the_baseline_dashed(tmp_path, drawn):
     assert [line.get_ydata()[-1] for line in alone] == [75, 25]
 
 
+@pytest.mark.parametrize(("values", "scale"), [([0.01, 2.0], "log"), ([1.0, 2.0], "linear"), ([0.0, 2.0], "linear"),
+                                               ([-1.0, 2.0], "linear")])
+def test_losses_over_a_decade_are_logarithmic(tmp_path, drawn, values, scale):
+    figures.losses(tmp_path, {"loss/s_loss": ([1, 2], values)}, "title", "step")
+    axes = drawn[0].axes[0]
+    assert axes.get_yscale() == scale
+    assert all("$" not in tick.get_text() for tick in axes.get_yticklabels())
+    assert "0.1" in [tick.get_text() for tick in axes.get_yticklabels()] or scale == "linear"
+
+
+def test_raw_weights_do_not_hide_the_averaged_ones(tmp_path, drawn):
+    curves = {f"accuracy/{name}": ([1, 2], [0.5, 0.75]) for name in ("test", "test_raw_weights")}
+    figures.accuracies(tmp_path / "a.png", curves, "title", "step", None)
+    averaged, raw = drawn[0].axes[0].lines
+    assert (averaged.get_linestyle(), raw.get_linestyle()) == ("-", ":")
+
+
 def test_confusion_names_classes_and_counts(tmp_path, drawn):
     figures.confusion(tmp_path / "c.png", [[5, 0, 2], [0, 3, 0], [0, 0, 0]], NAMES, "title")
     axes = drawn[0].axes[0]

@@ -9,6 +9,7 @@ import ops
 import recipes
 import trainer
 from config import UserError
+from engine.run import resolve
 from engine.step import Step, rate_factor
 from models import MODELS
 from tests.test_recipes import TOY, assert_bitwise, batch_of, steps, weights
@@ -91,10 +92,17 @@ def test_the_teacher_is_the_average_without_noise_and_the_weight_rises(build, mo
 @pytest.mark.parametrize(("flags", "named"), [
     *[({name: value}, "give --consistency a weight")
       for name, value in (("teacher", True), ("ramp_up", 0.5), ("warp_labelled", True))],
+    ({"warp_labelled": True, "consistency": 1.0}, "--warp_labelled: --warp says how far"),
     ({"teacher": True, "consistency": 1.0, "average": 0.0}, "--teacher: .* --average is 0")])
 def test_a_teacher_that_there_is_not_is_refused(flags, named, build):
     with pytest.raises(UserError, match=named):
         build(**flags)
+
+
+@pytest.mark.parametrize("given", [[], ["--consistency", "0"], ["--balance", "0"],
+                                   ["--dataset", "digits", "--consistency", "0", "--balance", "0"]])
+def test_the_warp_of_a_data_set_by_default_is_never_refused(given):
+    assert resolve(trainer.settings(given)).warp == 0.15
 
 
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"pixelcnn"}))

@@ -66,6 +66,8 @@ def test_a_set_of_torchvision():
 @pytest.mark.parametrize(("words", "said"), [
     (["--from_torchvision", "CIFAR10"], "pickled.*--dataset CIFAR10"),
     (["--from_torchvision", "FakeDat"], "did you mean FakeData"),
+    (["--from_torchvision"], "--from_torchvision: name a class"),
+    (["--from_torchvision", "FakeData", "size=x"], "FakeData: TypeError: .*integer"),
     (["--from_torchvision", "FakeData", "colour=3"], "FakeData: TypeError: .*colour"),
     (["--from_torchvision", "FakeData", "what"], "'what' behind the name"),
     (["--from_file", "none.npz"], r"none\.npz: not there"),

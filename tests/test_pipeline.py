@@ -46,6 +46,24 @@ def test_a_second_view_is_the_same_images_changed_anew():
     assert set(changes.remainder(256).unique().tolist()) == {0, 3, 253}  # bytes wrap
 
 
+def test_labelled_and_unlabelled_images_are_augmented():
+    ours = Pipeline(IMAGES, LABELS, SPLIT, Pixels(0, 1), 4, 7, torch.device("cpu"), augment=lambda x: 255 - x)
+    fetched = ours.fetch(0, 0)
+    batch = ours.batch(*fetched, torch.zeros(()), None)
+    assert torch.equal(batch.x_lab, 255.0 - fetched[0])
+    assert torch.equal(batch.x_unl, 255.0 - fetched[2])
+
+
+def test_the_next_batch_is_fetched_ahead_once(monkeypatch):
+    ours = pipeline(place="host")
+    gather, asked = ours._gather, []
+    monkeypatch.setattr(ours, "_gather", lambda *what: asked.append(what) or gather(*what))
+    for position in range(3):
+        ours.fetch(1, position)
+    ours.worker.shutdown()
+    assert [what for what in asked if what[0] == "pool"] == [("pool", 2, 4 * position, 4) for position in range(4)]
+
+
 def test_validation_rows_and_hidden_labels_are_never_drawn():
     ours = pipeline()
     assert ours.labels.tolist() == [0, 1, 2, 3] + [-1] * 16

@@ -42,6 +42,12 @@ def test_validation_is_out_of_pool_and_labelled_and_changes_neither_choice():
     assert split.labelled.tolist() == splits.choose(LABELS, 10, 50, 1, 0).labelled.tolist()
 
 
+def test_validation_is_the_end_of_the_walk_whatever_is_labelled():
+    order = np.random.RandomState(1).permutation(1000)
+    for count in (50, 500):
+        assert splits.choose(LABELS, 10, count, 1, 100).validation.tolist() == sorted(order[-100:])
+
+
 def test_unlabelled_rows_stay_in_the_pool_only():
     labels = LABELS.copy()
     labels[::2] = -1
@@ -102,6 +108,7 @@ def test_what_is_held_out_is_a_share_of_each_class():
     assert sorted([*train, *test]) == list(range(70))
     assert test.tolist() != splits.hold_out(labels, 0.2, 2)[1].tolist()
     assert len(splits.hold_out(labels[50:], 0.2, 1)[1]) == 4
+    assert len(splits.hold_out(np.zeros(8, int), 0.2, 1)[1]) == 2  # 1.6, rounded
 
 
 @pytest.mark.parametrize(("share", "held"), [(0.01, [1, 1, 0]), (0.5, [5, 1, 0]), (0.9, [9, 1, 0])])

@@ -71,6 +71,21 @@ def test_another_format_is_refused(run, tmp_path):
             state.load(tmp_path / "model-1.pt")
 
 
+def test_of_a_folder_of_runs_the_checkpoint_written_last_is_found(run, tmp_path):
+    for name, step, written in (("a", 9, 300), ("b", 5, 500), ("c", 7, 400)):
+        (tmp_path / name).mkdir()
+        os.utime(save(run, tmp_path / name, step), (written, written))
+    assert state.find(tmp_path) == tmp_path / "b" / "model-5.pt"
+
+
+def test_rates_are_shares_of_each_players_full_one(build):
+    both = build("improved-gan", learning_rate_d=0.02, learning_rate_g=0.01).state
+    for factor in (1.0, 0.5, 0.25):
+        both.set_rates(factor)
+        rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in both.optimisers.items()}
+        assert rates == {"D": 0.02 * factor, "G": 0.01 * factor}
+
+
 def test_nothing_there_is_said(tmp_path):
     with pytest.raises(UserError, match=r"holds no model-<step>\.pt"):
         state.find(tmp_path)

@@ -1,0 +1,34 @@
+"""The scripts while they are being imported, which takes seconds because of torch."""
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+every_script = pytest.mark.parametrize("script", ["trainer.py", "evaler.py", "download.py"])
+
+
+def importing(script, torch, folder):
+    """The script with that in place of torch."""
+    (folder / "torch.py").write_text(torch)
+    # A test run in the background of a shell ignores SIGINT, and so would its children.
+    return subprocess.run([sys.executable, ROOT / script], env={**os.environ, "PYTHONPATH": str(folder)}, timeout=60,
+                          capture_output=True, text=True, check=False,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+
+@every_script
+def test_an_interrupt_ends_in_one_line(script, tmp_path):
+    done = importing(script, "import signal\nsignal.raise_signal(signal.SIGINT)\n", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{script}: interrupted\n")
+
+
+@every_script
+def test_another_error_is_told_whole(script, tmp_path):
+    done = importing(script, "raise ImportError('no library')\n", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("ImportError: no library\n")
