@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -24,7 +24,6 @@ from config import Spec, UserError
 
 FORMAT = 1
 PARTS = ("train/image", "train/label", "test/image", "test/label")
-LASTING = ("train/image", "test/image", "test/label")  # what stays when labels are added or corrected
 NAME = r"\w[\w.-]*"  # of a data set: it becomes part of folder names
 BLOCK = 4 << 20  # bytes of an array that are hashed or written at a time
 LONGEST = 60_000  # bytes of a text; HDF5 holds an attribute in at most 64 KiB
@@ -47,7 +46,7 @@ class Data(NamedTuple):
     arrays: Arrays
     class_names: tuple[str, ...]
     source: str
-    digest: str  # of the LASTING parts
+    digest: str  # of all but the training labels
     resize: str = "stretch"  # how pictures come to this size: a photo.Resize
 
     def with_labels(self, class_names: tuple[str, ...], rows: np.ndarray, labels: np.ndarray) -> "Data":
@@ -65,15 +64,24 @@ class Data(NamedTuple):
         return self._replace(spec=self.spec._replace(classes=0), arrays=arrays, class_names=())
 
 
-def digest(arrays: Arrays, parts: Sequence[str] = PARTS) -> str:
-    """sha256 in hex over name, type, shape and bytes of those of the four arrays."""
-    sha, named = hashlib.sha256(), dict(zip(PARTS, arrays, strict=True))
-    for part in parts:
-        array = named[part]
-        sha.update(f"{part} {array.dtype.name} {tuple(array.shape)}".encode())
-        for block in _blocks(array):
-            sha.update(block)
-    return sha.hexdigest()
+def digests(arrays: Arrays) -> tuple[str, str]:
+    """sha256 in hex over name, type, shape and bytes of the four arrays, and over those that stay when labels are added
+    or corrected: all but the training labels."""
+    images, *others = zip(PARTS, arrays, strict=True)
+    whole = hashlib.sha256()
+    _hash(*images, whole)
+    lasting = whole.copy()  # the training images, by far the largest part, are hashed once
+    for part, array in others:
+        _hash(part, array, whole)
+        if part != "train/label":
+            _hash(part, array, lasting)
+    return whole.hexdigest(), lasting.hexdigest()
+
+
+def _hash(part: str, array: np.ndarray, sha: Any) -> None:
+    sha.update(f"{part} {array.dtype.name} {tuple(array.shape)}".encode())
+    for block in _blocks(array):
+        sha.update(block)
 
 
 def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -96,7 +104,7 @@ def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str, res
     _check_labels(arrays, spec.classes)
     if len(source.encode()) > LONGEST:
         raise UserError(f"the source has {len(source.encode())} bytes, but {LONGEST} at most are stored")
-    return Data(spec, arrays, class_names, source, digest(arrays, LASTING), resize)
+    return Data(spec, arrays, class_names, source, digests(arrays)[1], resize)
 
 
 def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str,
@@ -139,10 +147,12 @@ def read(path: Path, budget: float = math.inf) -> Data:
         source, stored = _text(file, "source"), _text(file, "digest")
         resize = _text(file, "resize") if "resize" in file.attrs else "stretch"
         _check_labels(arrays, spec.classes)
-        if not mapped and digest(arrays) != stored:
-            raise UserError("damaged: the digest of its arrays is not the one that was stored with them")
+        if mapped and "lasting" in file.attrs:
+            return Data(spec, arrays, class_names, source, _text(file, "lasting"), resize)
         # A file of before there was this attribute has the digest taken now, however large it is.
-        lasting = _text(file, "lasting") if mapped and "lasting" in file.attrs else digest(arrays, LASTING)
+        whole, lasting = digests(arrays)
+        if not mapped and whole != stored:
+            raise UserError("damaged: the digest of its arrays is not the one that was stored with them")
     return Data(spec, arrays, class_names, source, lasting, resize)
 
 
@@ -197,7 +207,7 @@ def _frame(data: Data) -> list[tuple[int, bytes | np.ndarray]]:
     with h5py.File(writes, "w") as file:
         places = [file.create_dataset(part, array.shape, array.dtype, dcpl=holes.copy()).id.get_offset()
                   for part, array in zip(PARTS, data.arrays, strict=True)]
-        describe(file, data.spec.name, data.class_names, data.source, digest(data.arrays), data.digest)
+        describe(file, data.spec.name, data.class_names, data.source, digests(data.arrays)[0], data.digest)
         file.attrs["resize"] = np.bytes_(data.resize.encode())
     return [*writes.kept, *zip(places, data.arrays, strict=True)]
 
