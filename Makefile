@@ -15,6 +15,10 @@ train: venv
 	$(PY) trainer.py
 	$(PY) evaler.py --checkpoint train_dir
 
-test: venv
+.venv/onnx: .venv/installed requirements-onnx.txt
+	$(PY) -m pip install --quiet --requirement requirements-onnx.txt
+	touch $@
+
+test: .venv/onnx
 	$(PY) -m ruff check .
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist worksteal
