@@ -96,6 +96,11 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 
 def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str, resize: str = "stretch") -> Data:
     """Checked arrays with their description; UserError says what is wrong with them."""
+    return _packed(arrays, name, class_names, source, resize)[0]
+
+
+def _packed(arrays: Arrays, name: str, class_names: Sequence[str], source: str, resize: str) -> tuple[Data, str]:
+    """What `pack` returns, and the digest of all four arrays."""
     if not isinstance(arrays, Sequence) or len(arrays) != len(PARTS):
         raise UserError(f"{type(arrays).__name__} in place of h5.Arrays({', '.join(Arrays._fields)})")
     arrays = Arrays(*(array if isinstance(array, np.memmap) else np.asarray(array) for array in arrays))
@@ -104,7 +109,8 @@ def pack(arrays: Arrays, name: str, class_names: Sequence[str], source: str, res
     _check_labels(arrays, spec.classes)
     if len(source.encode()) > LONGEST:
         raise UserError(f"the source has {len(source.encode())} bytes, but {LONGEST} at most are stored")
-    return Data(spec, arrays, class_names, source, digests(arrays)[1], resize)
+    whole, lasting = digests(arrays)
+    return Data(spec, arrays, class_names, source, lasting, resize), whole
 
 
 def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], source: str,
@@ -113,10 +119,10 @@ def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], sou
     may be a numpy.memmap of mode "r": they are never in memory as a whole."""
     path = Path(path)
     try:
-        data = pack(arrays, name, class_names, source, resize)
+        data, digest = _packed(arrays, name, class_names, source, resize)
     except UserError as error:
         raise UserError(f"{path}: not written: {error}") from None
-    frame = _frame(data)
+    frame = _frame(data, digest)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +203,7 @@ class _Writes(io.RawIOBase):
         return size
 
 
-def _frame(data: Data) -> list[tuple[int, bytes | np.ndarray]]:
+def _frame(data: Data, digest: str) -> list[tuple[int, bytes | np.ndarray]]:
     """The contents of the file with their offsets, in the order to write them. HDF5 crashes the process if a disk fills
     up under it, so it lays out a file that is nowhere, with holes for the arrays; their bytes are ours to write."""
     holes = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -207,7 +213,7 @@ def _frame(data: Data) -> list[tuple[int, bytes | np.ndarray]]:
     with h5py.File(writes, "w") as file:
         places = [file.create_dataset(part, array.shape, array.dtype, dcpl=holes.copy()).id.get_offset()
                   for part, array in zip(PARTS, data.arrays, strict=True)]
-        describe(file, data.spec.name, data.class_names, data.source, digests(data.arrays)[0], data.digest)
+        describe(file, data.spec.name, data.class_names, data.source, digest, data.digest)
         file.attrs["resize"] = np.bytes_(data.resize.encode())
     return [*writes.kept, *zip(places, data.arrays, strict=True)]
 

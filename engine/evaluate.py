@@ -169,7 +169,7 @@ def _accuracy(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path)
 
 def _bits(run: Restored) -> dict[str, Any]:
     images = run.data.arrays.test_image
-    averaged, raw = (bits_per_dimension(P, images, run.device) for P in (run.averaged, run.nets["P"]))
+    averaged, raw = (bits_per_dimension(P, images, run.device) for P in (run.averaged, run.nets[run.recipe.nets[0]]))
     return {"bits_per_dimension": averaged, "bits_per_dimension_raw_weights": raw, "test_images": len(images)}
 
 

@@ -40,12 +40,13 @@ Where this differs from the code, and why:
 """
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 import losses
 import ops
@@ -157,18 +158,18 @@ def on_mlp(cfg: Config) -> bool:
     return cfg.model.startswith("mlp")
 
 
-def game(cfg: GanConfig, discriminator: Loss, d_terms: tuple[str, ...], generator: Loss,
-         g_terms: tuple[str, ...]) -> tuple[Player, Player]:
-    """Two players with the code's optimiser."""
-    adam = partial(ops.Adam, betas=(0.5, 0.999))
+def game(cfg: GanConfig, discriminator: Loss, d_terms: tuple[str, ...], generator: Loss, g_terms: tuple[str, ...],
+         adam: Callable[..., Optimizer] = ops.Adam) -> tuple[Player, Player]:
+    """Two players with the code's optimiser, or another Adam."""
+    adam = partial(adam, betas=(0.5, 0.999))
     return (Player("D", ("D",), d_terms, discriminator, partial(adam, lr=cfg.learning_rate_d)),
             Player("G", ("G",), g_terms, generator, partial(adam, lr=cfg.learning_rate_g)))
 
 
-def plain(cfg: GanConfig) -> tuple[Player, Player]:
+def plain(cfg: GanConfig, adam: Callable[..., Optimizer] = ops.Adam) -> tuple[Player, Player]:
     """The players of the paper."""
     return game(cfg, discriminator, ("supervised", "real", "fake"),
-                partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",))
+                partial(generator, norm=2 if on_mlp(cfg) else 1), ("feature_matching",), adam)
 
 
 def with_terms(D: Player, factors: Mapping[str, float], **options: float) -> Player:
@@ -203,16 +204,12 @@ def check(cfg: Settings) -> None:
 
 def players(cfg: Settings) -> tuple[Player, Player]:
     check(cfg)
-    D, G = plain(cfg)
+    D, G = plain(cfg, ops.Adam if cfg.adam_eps == "inside" else partial(torch.optim.Adam, eps=1e-8, fused=True))
     if factors := {name: weight for name in ("consistency", "balance") if (weight := getattr(cfg, name))}:
         D = with_terms(D, factors, warp=cfg.warp, warp_labelled=cfg.warp_labelled, teacher=cfg.teacher,
                        rise=cfg.ramp_up * cfg.steps)
     if cfg.again_above:
         G = G._replace(again=partial(too_large, above=cfg.again_above, begin=round(2 * cfg.steps / cfg.epochs)))
-    if cfg.adam_eps == "outside":
-        adam = partial(torch.optim.Adam, betas=(0.5, 0.999), eps=1e-8, fused=True)
-        D = D._replace(optimiser=partial(adam, lr=cfg.learning_rate_d))
-        G = G._replace(optimiser=partial(adam, lr=cfg.learning_rate_g))
     return D, G
 
 
