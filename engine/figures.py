@@ -236,8 +236,8 @@ def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: 
 
 def sheet(path: Path, images: Sequence[np.ndarray], captions: Sequence[str], title: str) -> None:
     """The images [N, H, W, C], ten in a row, each with its caption above it."""
-    rows = -(-len(images) // 10)
-    with canvas(path, (10, 1.5 * rows + 0.6)) as figure:
+    rows, lines = -(-len(images) // 10), 1 + captions[0].count("\n")
+    with canvas(path, (10, (0.95 + 0.18 * lines) * rows + 0.6)) as figure:
         figure.suptitle(title, fontsize=10)
         for axes in figure.subplots(rows, 10, squeeze=False).flat:
             axes.axis("off")
