@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from config import Seed, UserError, Within
-from datasets import h5, photo
+from datasets import h5, labelling, photo
 from datasets.layout import Picture, Plan, Problem, arrange, shown
 
 TOGETHER = 16  # files that a process decodes before it answers
@@ -44,7 +44,8 @@ class Options:
     grey: bool = False
     """One channel of grey in place of three of colour."""
     labels: str = ""
-    """Table (CSV) with the columns file and label; pictures that it does not label are unlabelled."""
+    """Table (CSV): of --from_folder with the columns file and label (pictures that it does not label are unlabelled).
+    Without --from_folder, labels for a data set of your own, with the columns row and label."""
     test_share: Annotated[float, Within(0.001, 0.9)] = 0.2
     """Share of each class that is held out as test images where there is no test folder."""
     seed: Seed = 1
@@ -54,11 +55,13 @@ class Options:
 
 
 def make(target: Path, name: str, options: Options) -> h5.Data:
-    """Write data.h5 at `target` and return its content; files that are left out or doubtful are told on standard error.
-    UserError if the folder holds no data set, a file is refused, or the disk is full; nothing is left then."""
+    """Write data.h5 at `target`, and files.csv, which tells the file of each training image, and return the content;
+    files that are left out or doubtful are told on standard error. UserError if the folder holds no data set, a file is
+    refused, or the disk is full; nothing is left then."""
     look, root = photo.Look(*sides(options.size or "64"), options.resize, options.grey), Path(options.from_folder)
     problems: list[Problem] = []
     plan = arrange(root, options.labels, options.test_share, options.seed, problems)
+    listing = target.with_name(labelling.FILES)
     new = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,10 +70,13 @@ def make(target: Path, name: str, options: Options) -> h5.Data:
             _tell(root, problems, options.strict)
             arrays = _arrays(kept, plan.class_names, look, pixels)
             source = _source(plan, look, options, len(problems))
+            labelling.write_files(listing, (shown(picture.file) for picture in kept if not picture.test))
             return h5.write(target, arrays, name, plan.class_names, source, look.resize)
     except OSError as error:
         raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
     finally:
+        if not target.exists():
+            listing.unlink(missing_ok=True)
         for folder in new:
             with contextlib.suppress(OSError):  # not empty: the data set is there
                 folder.rmdir()
@@ -92,7 +98,7 @@ def sides(size: str) -> tuple[int, int]:
     """Height and width that --size names."""
     numbers = [int(n) for n in size.lower().split("x")] if re.fullmatch(r"\d{1,9}(x\d{1,9})?", size.lower()) else []
     if not numbers or not all(1 <= n <= LARGEST for n in numbers):
-        raise UserError(f"--size {size}: write 64, or 48x64 for height x width; at most {LARGEST} pixels")
+        raise UserError(f"--size {size}: write 64, or 48x64 for height x width; 1 to {LARGEST} pixels")
     return numbers[0], numbers[-1]
 
 

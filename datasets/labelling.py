@@ -1,12 +1,15 @@
 """Labels of the user's own: a table of images to label, to be filled in, and how it enters data.h5.
 
     row,label        row: number of the training image, from 0;  label: name of its class, empty while it is not known
+
+A third column, file, names the picture, where the table files.csv (row,file) beside data.h5 does.
 """
+import contextlib
 import csv
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,32 +17,69 @@ from config import UserError
 from datasets import h5
 
 COLUMNS = ["row", "label"]
+FILES = "files.csv"
 ALIKE = 0.8  # difflib's share of the letters of two names
 
 
-def ask(path: Path, rows: Iterable[int]) -> None:
-    """Write a table of those rows without labels. UserError if there is one already: it may have been filled in."""
-    lines = [",".join(COLUMNS), *(f"{row}," for row in rows)]
-    _new(path, lines, f"take its labels in (download.py --labels {path}), or delete it")
+def ask(path: Path, rows: Iterable[int], data: h5.Data, files: Mapping[int, str]) -> None:
+    """Write a table of those rows without labels, with the files that are known. UserError if there is one already with
+    labels that `data` does not hold: they would be lost."""
+    if path.exists():
+        if not _is_in(path, data):
+            raise UserError(f"{path}: is already there, and {data.spec.name} does not hold its labels; take them in "
+                            f"(download.py --dataset {data.spec.name} --labels {path}), or delete it")
+        path.unlink()
+    header = [*COLUMNS, "file"] if files else COLUMNS
+    _new(path, [header, *([row, "", files.get(row, "")][:len(header)] for row in rows)])
+
+
+def _is_in(path: Path, data: h5.Data) -> bool:
+    """Whether the file is a table all of whose labels are those of the data set."""
+    now = {row: data.class_names[k] for row, k in enumerate(data.arrays.train_label) if k >= 0}
+    with contextlib.suppress(UserError):
+        return all(now.get(row) == label for row, label in _filled_in(path).items())
+    return False
 
 
 def write_rows(path: Path, rows: Iterable[int]) -> None:
     """Write a file of row numbers, as trainer.py takes it by --labelled. UserError if there is one already."""
-    _new(path, map(str, rows), "delete it, or name it to trainer.py --labelled")
+    if path.exists():
+        raise UserError(f"{path}: is already there; delete it, or name it to trainer.py --labelled")
+    _new(path, ([row] for row in rows))
 
 
-def _new(path: Path, lines: Iterable[str], otherwise: str) -> None:
+def write_files(path: Path, names: Iterable[str]) -> None:
+    """Write the table of the picture files that the training images were made of, in the order of the rows."""
+    path.unlink(missing_ok=True)
+    _new(path, [["row", "file"], *enumerate(names)])
+
+
+def files(path: Path) -> dict[int, str]:
+    """What `write_files` wrote, by row; nothing where there is no such table."""
     try:
-        with open(path, "x") as file:
-            file.writelines(f"{line}\n" for line in lines)
-    except FileExistsError:
-        raise UserError(f"{path}: is there already; {otherwise}") from None
+        with open(path, newline="", encoding="utf-8") as file:
+            return {int(line["row"]): line["file"] for line in csv.DictReader(file)}
+    except (OSError, LookupError, TypeError, ValueError, csv.Error):  # a help to the eye alone
+        return {}
+
+
+def _new(path: Path, lines: Iterable[Sequence[Any]]) -> None:
+    try:
+        with open(path, "x", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def answers(path: Path) -> dict[int, str]:
-    """The class names that a table holds by row; rows without one are left out. UserError where it is no such table."""
+    """The class names that a table holds by row; rows without one are left out. UserError where it is no such table, or
+    no label is filled in."""
+    if given := _filled_in(path):
+        return given
+    raise UserError(f"--labels {path}: no label is filled in yet")
+
+
+def _filled_in(path: Path) -> dict[int, str]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -57,8 +97,6 @@ def answers(path: Path) -> dict[int, str]:
         raise UserError(f"--labels {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--labels {path}: no CSV table in UTF-8 ({error})") from None
-    if not given:
-        raise UserError(f"--labels {path}: no label is filled in yet")
     return given
 
 

@@ -64,7 +64,8 @@ class Restored(NamedTuple):
 
     cfg: Config
     recipe: recipes.Recipe
-    data: Data
+    data: Data  # with the labels that the run was given
+    now: Data  # with those that the data set has since
     nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
     averaged: nn.Module  # the first of them with averaged weights
     device: torch.device
@@ -77,11 +78,11 @@ def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str =
     or weights are not finite."""
     recipe, cfg = settings(saved, path)
     where, data_dir = _device(device, cfg.device), Path(data_dir or cfg.data_dir)
-    data = _load(cfg.dataset, data_dir, recipe.classifies)
+    now = _load(cfg.dataset, data_dir)
     with state.fitting(path, "data"):
-        data = as_trained(data, saved, data_dir)
+        data = as_trained(now if recipe.classifies else now.without_labels(), saved, data_dir)
     judges = any("fake" in player.terms for player in recipe.players(cfg))
-    return Restored(cfg, recipe, data, *networks(saved, path, recipe, cfg, data.spec, where), where, judges)
+    return Restored(cfg, recipe, data, now, *networks(saved, path, recipe, cfg, data.spec, where), where, judges)
 
 
 def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]:
@@ -118,12 +119,11 @@ def _device(asked: str, trained_on: str) -> torch.device:
         return world.device("auto")
 
 
-def _load(name: str, data_dir: Path, classifies: bool) -> Data:
+def _load(name: str, data_dir: Path) -> Data:
     try:
-        data = datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
+        return datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
     except UserError as error:
         raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
-    return data if classifies else data.without_labels()
 
 
 def as_trained(data: Data, saved: dict[str, Any], data_dir: Path) -> Data:

@@ -155,6 +155,9 @@ def accuracies(path: Path, found: Mapping[str, Curve], title: str, xlabel: str, 
     labels alone."""
     lines = {text: (found[f"accuracy/{name}"][0], [100 * value for value in found[f"accuracy/{name}"][1]])
              for name, text in ACCURACIES.items() if f"accuracy/{name}" in found}
+    averaged, raw = ACCURACIES["test"], ACCURACIES["test_raw_weights"]
+    if averaged in lines and lines[averaged] == lines.get(raw):  # a run without an average
+        lines = {"test" if text == averaged else text: line for text, line in lines.items() if text != raw}
     _curves(path, lines, title, xlabel, "accuracy [%]",
             None if baseline is None else (f"test, labels alone ({baseline:.2%})", 100 * baseline))
 

@@ -16,6 +16,7 @@ def make(settings: Any, how: str) -> None:
     target = datasets.path(name, settings.data_dir)
     if target.exists():
         raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
+    target.with_name(labelling.FILES).unlink(missing_ok=True)  # of a data set that was deleted
     data = {"from_folder": folder.make, "from_file": _from_file, "from_torchvision": zoo.make}[how](target, name,
                                                                                                      settings)
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
@@ -25,7 +26,7 @@ def make(settings: Any, how: str) -> None:
 
 
 def _name(settings: Any) -> str:
-    if len(settings.dataset) != 1 or settings.dataset[0].lower() in {name.lower() for name in datasets.DATASETS}:
+    if len(settings.dataset) != 1 or datasets.published(settings.dataset[0]):
         raise UserError("--dataset: name the new data set, by one name that is none of "
                         f"{', '.join(datasets.DATASETS)}; found {' '.join(settings.dataset) or 'no name'}")
     return settings.dataset[0]
@@ -48,20 +49,19 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
 def label(settings: Any, how: str) -> None:
     """--suggest: ask for the labels of the images where they would help most; --labels: take a table of labels in."""
     if how == "labels":
-        _take_in(datasets.path(_name(settings), settings.data_dir), Path(settings.labels))
+        name = settings.dataset[0] if len(settings.dataset) == 1 else ""
+        if not name or datasets.published(name):
+            raise UserError(f"--labels {settings.labels}: name a data set of your own with --dataset; found "
+                            f"{' '.join(settings.dataset) or 'no name'}"
+                            f"{', whose labels are all there' if name else ''}")
+        _take_in(datasets.path(name, settings.data_dir), Path(settings.labels))
         return
     if len(settings.dataset) != 1:
         raise UserError(f"--suggest {settings.suggest}: name one data set with --dataset")
     data = datasets.load(settings.dataset[0], settings.data_dir)
-    known = np.empty(0, np.int64) if _published(data) else np.flatnonzero(data.arrays.train_label >= 0)
     features = suggest.plain_features(data.arrays.train_image, settings.seed)
     folder = datasets.path(data.spec.name, settings.data_dir).parent
-    ask(folder, data, features, known, settings.suggest, settings.seed)
-
-
-def _published(data: h5.Data) -> bool:
-    """Whether the labels of the data set are there to be hidden, so that none counts as known and none is asked for."""
-    return data.spec.name in datasets.DATASETS
+    ask(folder, data, folder, features, np.empty(0, np.int64), settings.suggest, settings.seed)
 
 
 def _take_in(target: Path, table: Path) -> None:
@@ -78,24 +78,30 @@ def _take_in(target: Path, table: Path) -> None:
               f"the table and take it in again")
 
 
-def ask(folder: Path, data: h5.Data, features: np.ndarray, known: np.ndarray, count: int, seed: int) -> None:
-    """Write suggest.png with `count` of the training images, chosen by their features [N, F] (those of the rows `known`
-    are labelled already), and suggest.csv for their labels; of a published set suggest.txt, with the numbers of all
-    these rows. Print the paths. UserError if there are not so many images, or a table is there already."""
-    images = data.arrays.train_image
+def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np.ndarray, count: int,
+        seed: int) -> None:
+    """Write suggest.png with `count` of the training images of the data set in `home`, chosen by their features [N, F],
+    and suggest.csv for their labels. The rows `known` and those that have a label are labelled already; but where all
+    have one, these are there to be hidden: `known` alone counts, and suggest.txt gets the numbers of all these rows.
+    Print the paths. UserError if there are not so many images, or a table is there whose labels would be lost."""
+    images, have = data.arrays.train_image, data.arrays.train_label >= 0
+    if not have.all():
+        known = np.union1d(known, np.flatnonzero(have))
     if count > len(images) - len(known):
-        raise UserError(f"--suggest {count}: only {len(images) - len(known)} training images have no label")
+        raise UserError(f"--suggest {count}: training images without a label: {len(images) - len(known)}")
     rows = suggest.typical(features, known, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
     title, told = "the most valuable first", [folder / "suggest.png"]
-    if _published(data):
+    if have.all():
         table = folder / "suggest.txt"
         labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
         told.append(f"All labels are there. Train with those of these rows:\n"
                     f"python trainer.py --dataset {data.spec.name} --labelled {table}")
     else:
         table = folder / "suggest.csv"
-        labelling.ask(table, rows.tolist())
+        labelling.ask(table, rows.tolist(), data, labelling.files(home / labelling.FILES))
+        told.append(f"Fill in the classes, then:\n"
+                    f"python download.py --dataset {data.spec.name} --labels {table}")
         title = f"write the class of each row into suggest.csv, {title}"
     figures.sheet(folder / "suggest.png", images[rows], [f"row {row}" for row in rows], title)
     print(table, *told, sep="\n")

@@ -48,7 +48,8 @@ def find(words: Iterable[str]) -> list[str]:
         else:
             files = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))
         if not files:
-            raise UserError(f"--predict {word}: no such file, folder or pattern with a picture in it")
+            raise UserError("--predict -: no names on standard input" if word == "-" else
+                            f"--predict {word}: no such file, folder or pattern with a picture in it")
         found += files
     if not found:
         raise UserError("--predict: name pictures: files, folders, patterns, or - for names on standard input")
@@ -59,6 +60,8 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
     """Write the CSV `output` with a line for each file; returns how many were no pictures. UserError if none was one,
     or the disk does not take it; then there is no file."""
     useless = 0
+    if output.is_dir():
+        raise UserError(f"--output {output}: a folder; name a file")
     try:
         with whole(output) as new, open(new, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, COLUMNS)

@@ -100,14 +100,14 @@ def held_out(cfg: Config, labels: np.ndarray, labelled: int) -> Config:
     count = min(1000, len(labels) // 5, int((labels >= 0).sum()) - labelled)
     if count < 1:
         raise UserError(f"--select validation: no training image with a label is left beside the {labelled} labelled "
-                        "ones; use fewer, or --select last")
+                        "ones; use --select last, or fewer labels")
     return dataclasses.replace(cfg, validation=count)
 
 
 def scheduled(cfg: Config, pool: int, test: int) -> Config:
     """The settings with steps, epochs and intervals worked out for that many unlabelled and test images."""
     if cfg.batch_size > pool:
-        raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images")
+        raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images; use at most as many")
     per_epoch = pool // cfg.batch_size
     steps = cfg.steps or max(1, round(cfg.epochs * per_epoch))
     check(dataclasses.replace(cfg, steps=steps))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+import datasets
 from config import UserError
 from engine import calibration, figures, files, generated, own, report
 from engine import evaluate as judging
@@ -92,7 +93,8 @@ def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
     features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
-    own.ask(path.parent / "eval", run.data, features, saved["labelled"].numpy(), options.suggest, seed)
+    home = datasets.path(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
+    own.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
 
 
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:

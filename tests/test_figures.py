@@ -122,10 +122,16 @@ def test_losses_over_a_decade_are_logarithmic(tmp_path, drawn, values, scale):
 
 
 def test_raw_weights_do_not_hide_the_averaged_ones(tmp_path, drawn):
-    curves = {f"accuracy/{name}": ([1, 2], [0.5, 0.75]) for name in ("test", "test_raw_weights")}
+    curves = {"accuracy/test": ([1, 2], [0.5, 0.75]), "accuracy/test_raw_weights": ([1, 2], [0.5, 0.7])}
     figures.accuracies(tmp_path / "a.png", curves, "title", "step", None)
     averaged, raw = drawn[0].axes[0].lines
     assert (averaged.get_linestyle(), raw.get_linestyle()) == ("-", ":")
+
+
+def test_a_run_without_an_average_has_one_test_curve(tmp_path, drawn):
+    curves = {f"accuracy/{name}": ([1, 2], [0.5, 0.75]) for name in ("test", "test_raw_weights", "labelled")}
+    figures.accuracies(tmp_path / "a.png", curves, "title", "step", None)
+    assert [line.get_label() for line in drawn[0].axes[0].lines] == ["test", "labelled images"]
 
 
 def test_confusion_names_classes_and_counts(tmp_path, drawn):

@@ -1,5 +1,6 @@
 """From a folder of pictures to data.h5, by the script and by its function."""
 import contextlib
+import csv
 import os
 import signal
 import subprocess
@@ -119,7 +120,7 @@ def test_what_cannot_be_used_is_told_in_one_list(tmp_path, pictures):
     (("--dataset", "mnist"), "none of Digits"), ((), "found no name"), (("--dataset", "a", "b"), "found a b"),
     (("--dataset", "../up"), "is not a name"), (("--dataset", "a", "--size", "0"), "--size 0: write 64"),
     (("--dataset", "a", "--size", "64x"), "--size 64x"), (("--dataset", "a", "--size", "9x9x9"), "--size 9x9x9"),
-    (("--dataset", "a", "--size", "1025"), "at most 1024"), (("--dataset", "a", "--resize", "cut"), "resize"),
+    (("--dataset", "a", "--size", "1025"), "1 to 1024 pixels"), (("--dataset", "a", "--resize", "cut"), "resize"),
     (("--dataset", "a", "--test_share", "1"), "--test_share 1"), (("--dataset", "a", "--mirror", "x"), "--mirror: not"),
     (("--dataset", "a", "--test_share", "nan"), "--test_share nan"), (("--dataset", "a", "--all"), "--all: not used"),
     (("--dataset", "a", "--labels", "no.csv"), "--labels no.csv: no such file")])
@@ -201,6 +202,19 @@ def test_a_kill_leaves_no_process_and_no_file(tmp_path, pictures):
             assert time.monotonic() < deadline, "a decoding process outlived the command"
             time.sleep(0.05)
     assert [path for path in (tmp_path / "datasets").rglob("*") if path.is_file()] == []
+
+
+def test_a_table_to_fill_in_names_the_pictures(tmp_path, pictures):
+    for number in range(10):
+        picture(pictures / "unlabelled" / f"{number}, new.png", "cat", 100 + number)
+    for words in (["--from_folder", "pictures", "--size", "20x24"], ["--suggest", "3"]):
+        assert download(tmp_path, *words, "--dataset", "PETS").returncode == 0
+    images = datasets.load("pets", tmp_path / "datasets").arrays.train_image
+    with (tmp_path / "datasets" / "pets" / "suggest.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 3
+    for line in lines:
+        np.testing.assert_array_equal(images[int(line["row"])], np.asarray(Image.open(pictures / line["file"])))
 
 
 @pytest.mark.parametrize("size", ["40", "64"])

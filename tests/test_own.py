@@ -99,7 +99,7 @@ def test_labels_are_asked_for_and_taken_in(tmp_path, capsys):
     assert min(rows) >= 5
     with table.open("a") as file:  # a table may tell again what is known
         file.write(f"0,{data.class_names[data.arrays.train_label[0]]}\n")
-    with pytest.raises(UserError, match=r"suggest\.csv: is there already"):
+    with pytest.raises(UserError, match=r"suggest\.csv: is already there"):
         download.main(["--dataset", "toy", "--suggest", "6"])
     assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
     said = capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_what_is_suggested_of_a_published_set_can_be_trained_with(capsys):
     rows = Path("datasets/digits/suggest.txt").read_text().split()
     assert len(rows) == 12
     assert state.load(state.find("train_dir"))["labelled"].tolist() == sorted(map(int, rows))
-    with pytest.raises(UserError, match=r"suggest\.txt: is there already; delete it"):
+    with pytest.raises(UserError, match=r"suggest\.txt: is already there; delete it"):
         download.main(["--dataset", "digits", "--suggest", "12"])
 
 

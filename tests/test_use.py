@@ -14,9 +14,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import datasets
+import download
 import evaler
 from config import UserError
-from datasets import splits
+from datasets import h5, splits
 from engine import calibration, evaluate, state
 from ops import Verdict
 from tests.runs import edit, evaluated
@@ -83,7 +84,8 @@ def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_
     (["--predict", "new/notes.txt"], "none of the 1 files"),
     (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
     (["--predict", "new", "--suggest", "3"], "one at a time"), (["--output", "p.csv"], "only with --predict"),
-    (["--suggest", "5000"], "--suggest 5000: only"), (["--export", "c.pth"], r"--export c\.pth: end its name"),
+    (["--suggest", "5000"], "--suggest 5000: training images without"),
+    (["--export", "c.pth"], r"--export c\.pth: end its name"),
     (["--predict", "new", "--publish"], "--publish: not with --predict")])
 def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_path):
     run, _ = restored(runs["gan"])
@@ -94,15 +96,36 @@ def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_
     assert not list(tmp_path.glob("runs/*/eval/suggest*"))
 
 
-def test_suggested_rows_have_no_label_yet(runs):
-    evaler.main(["--checkpoint", str(runs["gan"]), "--suggest", "7"])
-    labelled = restored(runs["gan"])[1]["labelled"].tolist()
-    asked = [int(row) for row in (runs["gan"] / "eval" / "suggest.txt").read_text().split()]
-    assert (asked[:50], len(set(asked))) == (labelled, 57)
-    assert (runs["gan"] / "eval" / "suggest.png").exists()
-    evaler.main(["--checkpoint", str(runs["toy"]), "--suggest", "7"])
-    asked = {int(line["row"]) for line in table(runs["toy"] / "eval" / "suggest.csv")}
-    assert len(asked - set(restored(runs["toy"])[1]["labelled"].tolist())) == 7
+@pytest.mark.parametrize("name", ["gan", "toy"])
+def test_of_a_set_with_all_labels_rows_are_suggested_beside_those_of_the_run(name, runs):
+    evaler.main(["--checkpoint", str(runs[name]), "--suggest", "7"])
+    labelled = restored(runs[name])[1]["labelled"].tolist()
+    asked = [int(row) for row in (runs[name] / "eval" / "suggest.txt").read_text().split()]
+    assert asked[:len(labelled)] == labelled
+    assert len(set(asked)) == len(asked) == len(labelled) + 7
+    assert (runs[name] / "eval" / "suggest.png").exists()
+
+
+def test_rows_that_were_labelled_since_are_not_suggested(runs):
+    """And a table whose labels are taken in makes room for the next one."""
+    data = datasets.load("toy", "datasets")
+    rows = np.arange(len(data.arrays.train_label))
+    path = datasets.path("toy", "datasets")
+    late, = np.nonzero((rows % 2 == 0) & ~np.isin(rows, restored(runs["toy"])[1]["labelled"]))
+    given = np.where(np.isin(rows, late), -1, data.arrays.train_label)
+    h5.write(path, data.arrays._replace(train_label=given), "toy", data.class_names, "made up")
+    asked, words = [], ["--checkpoint", str(runs["toy"]), "--data_dir", "datasets", "--suggest", "3"]
+    for _ in range(2):
+        evaler.main(words)
+        lines = table(runs["toy"] / "eval" / "suggest.csv")
+        asked += [int(line["row"]) for line in lines]
+        (runs["toy"] / "eval" / "suggest.csv").write_text("row,label\n" + "".join(f"{line['row']},kind 1\n"
+                                                                                  for line in lines))
+        with pytest.raises(UserError, match=r"suggest\.csv: is already there, and toy does not hold its labels"):
+            evaler.main(words)
+        download.main(["--dataset", "toy", "--labels", str(runs["toy"] / "eval" / "suggest.csv")])
+    assert len(set(asked)) == 6
+    assert set(asked) <= set(late.tolist())
 
 
 def test_the_exported_classifier_is_the_calibrated_one(runs, tmp_path, capsys):
