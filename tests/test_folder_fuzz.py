@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from config import UserError
-from datasets import folder, h5, photo
+from datasets import folder, h5, labelling, photo
 
 LOOK = photo.Look(8, 8, "crop", False)
 KINDS = {"jpg": ("JPEG", {}), "progressive.jpg": ("JPEG", {"progressive": True}), "png": ("PNG", {}),
@@ -70,7 +70,8 @@ def assert_whole_or_nothing(root, target, labels=""):
         return None
     data = h5.read(target)
     assert data.digest == made.digest
-    assert [path.name for path in target.parent.iterdir()] == ["data.h5"]
+    assert sorted(path.name for path in target.parent.iterdir()) == ["data.h5", "files.csv"]
+    assert list(labelling.files(target.with_name("files.csv"))) == list(range(len(data.arrays.train_image)))
     images = [image.tobytes() for part in (data.arrays.train_image, data.arrays.test_image) for image in part]
     assert not collections.Counter(images) - usable(root)
     lines = [line for line in told.getvalue().splitlines() if line.startswith("  ")]
