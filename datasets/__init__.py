@@ -16,8 +16,7 @@ from datasets import cifar10, circles, digits, fashion, h5, mnist, svhn
 from datasets.h5 import Arrays, Data
 from datasets.source import File, Source
 
-__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "labels_at_hand", "load", "path", "published",
-           "spec"]
+__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "labels_at_hand", "load", "path", "published", "spec"]
 
 DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, circles, mnist, fashion, svhn, cifar10)}
 

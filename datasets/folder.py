@@ -75,8 +75,9 @@ def make(target: Path, name: str, options: Options) -> h5.Data:
     except OSError as error:
         raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
     finally:
-        if not target.exists():
-            listing.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was not written yet
+            if not target.exists():
+                listing.unlink()
         for folder in new:
             with contextlib.suppress(OSError):  # not empty: the data set is there
                 folder.rmdir()

@@ -1,4 +1,5 @@
 """Data of the user's own: made into a data set, and labelled little by little; images to label next."""
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ def make(settings: Any, how: str) -> None:
     target = datasets.path(name, settings.data_dir)
     if target.exists():
         raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
-    target.with_name(labelling.FILES).unlink(missing_ok=True)  # of a data set that was deleted
+    with contextlib.suppress(OSError):  # what is wrong with the folder is told by those who write there
+        target.with_name(labelling.FILES).unlink()  # of a data set that was deleted
     data = {"from_folder": folder.make, "from_file": _from_file, "from_torchvision": zoo.make}[how](target, name,
                                                                                                      settings)
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape

@@ -217,6 +217,15 @@ def test_a_table_to_fill_in_names_the_pictures(tmp_path, pictures):
         np.testing.assert_array_equal(images[int(line["row"])], np.asarray(Image.open(pictures / line["file"])))
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path, pictures):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "pets").write_text("")
+    done = download(tmp_path, "--from_folder", "pictures", "--dataset", "PETS", "--size", "8")
+    assert done.returncode == 2
+    assert errors(done)[-1] == ("download.py: error: datasets/pets: File exists; free some space or choose another "
+                                "--data_dir")
+
+
 @pytest.mark.parametrize("size", ["40", "64"])
 def test_a_full_disk_leaves_nothing(tmp_path, pictures, size):
     """Of 256 kB: 40 pictures of 40 x 40 fit once, not a second time as data.h5; of 64 x 64 not once."""
