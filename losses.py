@@ -42,7 +42,9 @@ def smoothed_cross_entropy(logits: Tensor, target: int | Tensor, confidence: flo
     """Cross-entropy over all K+1 logits with target probability `confidence` on `target` (a class for the whole
     batch, or [B]) and the rest spread evenly over the other K (SSGAN-Tensorflow, model.py: 0.9 on the fake side)."""
     log_p = functional.log_softmax(logits, dim=1)
-    index = torch.as_tensor(target, device=logits.device).expand(len(logits))[:, None]
+    if not isinstance(target, Tensor):  # filled in on the device: a CUDA graph cannot record a copy from the host
+        target = torch.full((), target, device=logits.device)
+    index = target.expand(len(logits))[:, None]
     hit = log_p.gather(1, index)[:, 0]
     rest = (log_p.sum(1) - hit) / (logits.shape[1] - 1)
     return -(confidence * hit + (1 - confidence) * rest).mean()

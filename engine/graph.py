@@ -40,10 +40,12 @@ class Graph:
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         self.inputs, graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
+            # thread_local: the threads that fetch images and write checkpoints may allocate pinned memory meanwhile
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.values = self.function(*self.inputs)
         except RuntimeError as error:
+            cause = error.__context__ or error  # ending a capture that has failed raises an error of its own
             print(f"{self.name}: cannot be recorded as a CUDA graph and runs without "
-                  f"({str(error).strip().splitlines()[0]})", file=sys.stderr)
+                  f"({str(cause).strip().partition(chr(10))[0]})", file=sys.stderr)
         else:
             self.graph = graph
