@@ -45,7 +45,7 @@ class Graph:
                 self.values = self.function(*self.inputs)
         except RuntimeError as error:
             cause = error.__context__ or error  # ending a capture that has failed raises an error of its own
-            print(f"{self.name}: cannot be recorded as a CUDA graph and runs without "
-                  f"({str(cause).strip().partition(chr(10))[0]})", file=sys.stderr)
+            reason = str(cause).strip().partition("\n")[0]
+            print(f"{self.name}: cannot be recorded as a CUDA graph and runs without ({reason})", file=sys.stderr)
         else:
             self.graph = graph
