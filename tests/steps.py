@@ -27,6 +27,26 @@ def batch_of(run, number):
                               run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None)
 
 
+def in_double(run, number, training=False, step=0):
+    """The player's first batch as it were at that step, in float64, as the nets then are, too."""
+    for net in run.state.seen.values():
+        net.double().train(training)
+    batch = batch_of(run, number)
+    precise = {name: x.double() for name, x in batch._asdict().items() if x is not None and x.is_floating_point()}
+    return batch._replace(**{**precise, "step": torch.tensor(float(step), dtype=torch.float64)})
+
+
+def assert_as_printed(run, number, batch, expected):
+    """The player's terms in float64, and their sum's gradients of the weights that it moves, are those expected."""
+    player = run.players[number]
+    torch.manual_seed(0)  # for what the loss itself draws
+    found = player.loss(run.state.seen, batch)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    ours, theirs = (torch.autograd.grad(sum(terms.values()), run.state.moves[player.name], retain_graph=True)
+                    for terms in (found, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-11)
+
+
 def weights(run):
     nets = {**run.state.nets, "averaged": run.state.averaged}
     return {f"{name}.{key}": value.clone() for name, net in nets.items() for key, value in net.state_dict().items()}

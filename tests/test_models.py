@@ -96,66 +96,12 @@ def test_data_init_gives_standard_pre_activations(name, last):
         torch.testing.assert_close(deviation, torch.full_like(deviation, std), rtol=1e-2, atol=0)
 
 
-def convolutions(D):
-    return [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
-            for m in D.body if isinstance(m, nn.Conv2d)]
-
-
-def test_conv_small_layers_are_the_references():
-    D = pair("conv-small")["D"]
-    assert convolutions(D) == [
-        (3, 96, 3, 1, 1), (96, 96, 3, 1, 1), (96, 96, 3, 2, 1), (96, 192, 3, 1, 1), (192, 192, 3, 1, 1),
-        (192, 192, 3, 2, 1), (192, 192, 3, 1, 0), (192, 192, 1, 1, 0), (192, 192, 1, 1, 0)]
-    assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
-
-
-def test_conv_wide_layers_are_the_references():
-    nets = pair("conv-wide")
-    assert convolutions(nets["D"]) == [
-        (3, 128, 3, 1, 1), (128, 128, 3, 1, 1), (128, 128, 3, 2, 1), (128, 256, 3, 1, 1), (256, 256, 3, 1, 1),
-        (256, 256, 3, 2, 1), (256, 512, 3, 1, 0), (512, 256, 1, 1, 0), (256, 128, 1, 1, 0)]
-    assert [m.p for m in nets["D"].body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
-    assert nets["G"].prior(2, "cpu").shape == (2, 50)
-
-
 @pytest.mark.parametrize("pool", ["average", "max"])
 def test_the_features_of_conv_small_are_pooled_maps(pool):
     D = pair("conv-small", pool=pool)["D"].eval()
     x = torch.rand(2, 3, 32, 32)
     maps = D.body(x).flatten(2)
     torch.testing.assert_close(D(x).features, maps.max(2).values if pool == "max" else maps.mean(2))
-
-
-def test_conv_large_layers_are_the_references():
-    D = pair("conv-large")["D"]
-    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.padding[0])
-             for m in D.body if isinstance(m, nn.Conv2d)]
-    assert convs == [(3, 128, 3, 1), *[(128, 128, 3, 1)] * 2, (128, 256, 3, 1), *[(256, 256, 3, 1)] * 2,
-                     (256, 512, 3, 0), (512, 256, 1, 0), (256, 128, 1, 0)]
-    kinds = [type(m).__name__ for m in D.body]
-    conv, pool = ["Conv2d", "BatchNorm2d", "LeakyReLU"], ["MaxPool2d", "Dropout"]
-    assert kinds == [*conv * 3, *pool, *conv * 3, *pool, *conv * 3]
-    assert {m.negative_slope for m in D.body if isinstance(m, nn.LeakyReLU)} == {0.1}
-    assert D.body(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 6, 6)
-
-
-def test_blog_layers_are_the_articles():
-    D = pair("blog")["D"].eval()
-    shapes = []
-    for layer in D.body:
-        layer.register_forward_hook(lambda m, _, out: shapes.append((type(m).__name__, *out.shape[1:])))
-    assert D(torch.zeros(2, 3, 32, 32)).features.shape == (2, 128)
-    assert [s[1:] for s in shapes if "Conv2d" in s[0]] == [(64, 16, 16), (64, 8, 8), (64, 4, 4), (128, 4, 4),
-                                                           (128, 4, 4), (128, 2, 2)]
-    assert [m.p for m in D.body if isinstance(m, ops.Dropout)] == [0.2, 0.5, 0.5]
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in D.body) == 4
-    assert [type(m) for m in D.body][-2:] == [nn.Conv2d, nn.LeakyReLU]
-
-
-def test_weights_start_with_the_published_deviation():
-    mlp, conv = pair("mlp")["D"], pair("conv-small")["D"]
-    assert mlp.hidden[0].parametrizations.weight.original.std().item() == pytest.approx(0.1, rel=0.01)
-    assert conv.body[1].parametrizations.weight.original.std().item() == pytest.approx(0.05, rel=0.05)
 
 
 @pytest.mark.parametrize("norm_type", ["batch", "instance", "none"])
@@ -237,32 +183,11 @@ def test_minibatch_features_in_training_are_those_of_the_batch():
     assert not torch.allclose(alone, among, rtol=1e-3, atol=1e-3)
 
 
-def test_bad_gan_layers_are_the_references():
-    for dataset, width, first, inner in (("SVHN", 64, 0.15, nn.Dropout2d), ("CIFAR10", 96, 0.2, ops.Dropout)):
-        nets = MODELS["conv-badgan"](Spec(dataset, (32, 32, 3), 10))
-        noise, planes, *rest = nets["D"].body
-        assert (noise.sigma, type(planes), planes.p) == (0.05, nn.Dropout2d, first)
-        assert [layer.p for layer in rest if isinstance(layer, inner)] == [0.5, 0.5]
-        assert rest[0].out_channels == width
-    convs = [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
-             for m in nets["E"].body if isinstance(m, nn.Conv2d)]
-    assert convs == [(3, 128, 5, 2, 2), (128, 256, 5, 2, 2), (256, 512, 5, 2, 2)]
-    assert nets["E"].out.in_features == 8192
-    mean, log_deviation = nets["E"](nets["G"](nets["G"].prior(3, "cpu")))
-    assert mean.shape == log_deviation.shape == (3, 100)
-
-
-def test_the_generator_beside_resnet18_is_the_references():
+def test_the_generator_beside_resnet18_starts_as_the_references():
     G = pair_of("resnet18", (224, 224, 3))["G"]
-    layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0], m.bias) for m in layers] == [
-        (100, 512, 7, 1, 0, None), (512, 256, 4, 2, 1, None), (256, 128, 4, 2, 1, None), (128, 64, 4, 4, 0, None),
-        (64, 3, 4, 2, 1, None)]
-    norms = [m for m in G.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert [m.num_features for m in norms] == [512, 256, 128, 64]
-    for m in layers:
+    for m in (m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)):
         assert m.weight.std().item() == pytest.approx(0.02, rel=0.05)
-    for m in norms:
+    for m in (m for m in G.modules() if isinstance(m, nn.BatchNorm2d)):
         assert m.weight.mean().item() == pytest.approx(1, abs=0.01)
         assert 0.01 < m.weight.std().item() < 0.03
         assert not m.bias.any()

@@ -13,33 +13,24 @@ from datasets import h5
 from engine import run as engine_run
 from models import dcgan, ssgan
 from tests.conftest import toy_arrays
-from tests.test_recipes import batch_of, steps
+from tests.steps import assert_as_printed, in_double, steps
 
 GENERATIONS = {"2017": "--model dcgan --n_z 100 --update_rate 5 --batch_size 64",
                "June 2017": "--outputs sigmoid --reconstruction_end 0.01"}
 
 
-def in_double(run, number, step=0):
-    """The player's loss in float64 on its first batch at that step, and what it may be computed from by hand: the batch
-    and the nets. In evaluation mode, so that images are judged one by one."""
-    D, G = (run.state.nets[name].double().eval() for name in "DG")
-    batch = batch_of(run, number)
-    batch = batch._replace(x_lab=batch.x_lab.double(), x_unl=batch.x_unl.double(), z=batch.z.double(),
-                           step=torch.tensor(float(step), dtype=torch.float64))
-    return run.players[number].loss(run.state.seen, batch), batch, lambda x: D.head(D(x).features), G
-
-
-def assert_as_printed(run, number, found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
-    weights = run.state.moves[run.players[number].name]
-    ours, theirs = (torch.autograd.grad(sum(terms.values()), weights, retain_graph=True) for terms in (found, expected))
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-11)
+def games(run, number, step=0):
+    """The player's batch in float64, the K+1 logits of images and the generator. In evaluation mode, so that images are
+    judged one by one."""
+    batch = in_double(run, number, step=step)
+    D, G = (run.state.nets[name] for name in "DG")
+    return batch, lambda x: D.head(D(x).features), G
 
 
 @pytest.mark.parametrize(("confidence", "smoothing"), [(0.9, 0.0), (1.0, 0.1), (0.8, 0.25)])
 def test_the_discriminator_of_the_softmax_is_smoothed_on_either_side(confidence, smoothing, build):
     run = build("ssgan", "Colour16", confidence=confidence, smoothing=smoothing)
-    found, b, logits, G = in_double(run, 0)
+    b, logits, G = games(run, 0)
     lab, unl, gen = (torch.softmax(logits(x), 1) for x in (b.x_lab, b.x_unl, G(b.z).detach()))
     assert lab.shape == (8, 5)
     of_its_class = torch.stack([p[y] / p[:4].sum() for p, y in zip(lab, b.y_lab, strict=True)])
@@ -47,19 +38,19 @@ def test_the_discriminator_of_the_softmax_is_smoothed_on_either_side(confidence,
                 "real": (-(1 - smoothing) * (1 - unl[:, 4]).log() - smoothing * unl[:, 4].log()).mean(),
                 "fake": sum(-(confidence * p[4].log() + sum((1 - confidence) / 4 * p[k].log() for k in range(4)))
                             for p in gen) / 8}
-    assert_as_printed(run, 0, found, expected)
+    assert_as_printed(run, 0, b, expected)
 
 
 @pytest.mark.parametrize(("confidence", "smoothing"), [(0.9, 0.0), (1.0, 0.1)])
 def test_the_discriminator_of_the_sigmoids_is_smoothed_on_either_side(confidence, smoothing, build):
     run = build("ssgan", "Colour16", outputs="sigmoid", confidence=confidence, smoothing=smoothing)
-    found, b, logits, G = in_double(run, 0)
+    b, logits, G = games(run, 0)
     lab, unl, gen = (1 / (1 + torch.exp(-logits(x))) for x in (b.x_lab, b.x_unl, G(b.z).detach()))
     each = [(p[k] if k == y else 1 - p[k]).log() for p, y in zip(lab, b.y_lab, strict=True) for k in range(4)]
     expected = {"supervised": -sum(each) / 32,
                 "real": -((1 - smoothing) * (1 - unl[:, 4]).log() + smoothing * unl[:, 4].log()).mean(),
                 "fake": -(confidence * gen[:, 4].log() + (1 - confidence) * (1 - gen[:, 4]).log()).mean()}
-    assert_as_printed(run, 0, found, expected)
+    assert_as_printed(run, 0, b, expected)
 
 
 @pytest.mark.parametrize(("step", "weight"), [(0, 10), (100, 10 - 1 / 3 * 10), (299, 10 / 300), (300, 0), (5000, 0)])
@@ -68,7 +59,7 @@ def test_the_generator_is_pulled_to_real_images_at_first(outputs, step, weight, 
     """Weights of 10 (1 - updates / 1500), where a step is 5 updates; of the sigmoids never below 0.01."""
     end = 0.01 if outputs == "sigmoid" else 0.0
     run = build("ssgan", "Colour16", outputs=outputs, update_rate=3, update_rate_d=2, reconstruction_end=end)
-    found, b, logits, G = in_double(run, 1, step)
+    b, logits, G = games(run, 1, step)
     images = G(b.z)
     raw = logits(images)
     away = (images - b.x_unl).abs()
@@ -76,7 +67,7 @@ def test_the_generator_is_pulled_to_real_images_at_first(outputs, step, weight, 
     adversarial = (torch.softmax(raw, 1)[:, 4].log() if outputs == "softmax"
                    else -(1 - 1 / (1 + torch.exp(-raw[:, 4]))).log()).mean()
     assert away.max() > 1
-    assert_as_printed(run, 1, found, {"adversarial": adversarial, "reconstruction": max(weight, end) * huber})
+    assert_as_printed(run, 1, b, {"adversarial": adversarial, "reconstruction": max(weight, end) * huber})
 
 
 def test_sigmoids_need_an_output_of_fake(build):
