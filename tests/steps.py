@@ -1,6 +1,7 @@
 """Runs on the toy data sets, moved step by step."""
 import torch
 
+import ops
 from models import MODELS
 
 TOY = {model: "Grey8" if model.startswith(("mlp", "pixelcnn")) else "Colour16" for model in MODELS}
@@ -45,6 +46,27 @@ def assert_as_printed(run, number, batch, expected):
     ours, theirs = (torch.autograd.grad(sum(terms.values()), run.state.moves[player.name], retain_graph=True)
                     for terms in (found, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-11)
+
+
+def without_noise(run):
+    """Neither noise nor dropout is left in its nets."""
+    for net in run.state.seen.values():
+        for module in net.modules():
+            if isinstance(module, ops.GaussianNoise):
+                module.sigma = 0.0
+            if isinstance(module, ops.Dropout | torch.nn.Dropout2d):
+                module.p = 0.0
+
+
+def normalises_batches(run):
+    """Whether its discriminator has batch norm."""
+    return any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in run.state.averaged.modules())
+
+
+def judge_apart(patch):
+    """Every batch of images is a call of its own of the discriminator, with all gradients."""
+    patch.setattr(ops, "judge", lambda D, real, fake: [D(x) for x in (*real, fake)])
+    patch.setattr(ops, "features", lambda D, fake, real: (D(fake).features, D(real).features))
 
 
 def weights(run):
