@@ -307,7 +307,8 @@ def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages.
     Minibatch discrimination compares the images of one batch, so there every batch is a call of its own."""
     if any(isinstance(m, MinibatchDiscrimination) for m in D.modules()):
-        return [D(x) for x in (*real, fake)]
+        with parametrize.cached():  # the weight norm is computed once
+            return [D(x) for x in (*real, fake)]
     if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in D.modules()):
         apart, together = [judge_fake(D, fake)], real
     else:

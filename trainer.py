@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     run = resumed(path, argv) if path else build(settings(argv))
     cfg = run.cfg
     if cfg.dry_run:
-        print(json.dumps(as_dict(cfg), indent=1))
+        print(json.dumps(as_dict(cfg) | {"data": run.pipeline.storage.place}, indent=1))
         return 0
     training = loop.go_on(run, path.parent) if path else loop.start(run)
     if run.state.step == cfg.steps:

@@ -3,6 +3,7 @@
     python benchmarks/breakdown.py --dataset MNIST --recipe improved-gan --output FILE.json --picture FILE.png
 """
 import dataclasses
+import itertools
 import re
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
@@ -26,7 +28,7 @@ from engine.run import Run
 KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv",
          "noise": r"aten::(random_|normal_|uniform_|randn|rand)", "weight norm": r"aten::_weight_norm",
          "optimisers": r"aten::_fused_adam|Optimizer", "average": r"aten::lerp|aten::_foreach_lerp",
-         "batches": r"aten::index", "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
+         "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
          "batch norm": r"aten::.*(batch|instance)_norm", "other operators": r"aten::"}
 OUTSIDE = "Python, autograd and waiting"
 
@@ -51,19 +53,36 @@ class Options:
     """PNG file for a picture of the table."""
 
 
+def batches(run: Run, steps: int) -> float:
+    """Milliseconds a step of making its batches: rows chosen, gathered, augmented and cast."""
+    step, positions = torch.zeros((), device=run.device), itertools.count()
+
+    def make() -> None:
+        position = next(positions)
+        for number, player in enumerate(run.players):
+            for turn in range(player.times):
+                run.pipeline.batch(*run.pipeline.fetch(number, position * player.times + turn), step, None)
+
+    common.rate(make, common.WARM_UP, run.device)
+    return 1000 / common.rate(make, steps, run.device)
+
+
 def inside(run: Run, steps: int) -> dict[str, float]:
     """Milliseconds of a step by kind of operator: on a CPU the time of the calling thread in the operator itself, on a
-    GPU that of its kernels; what the step's whole time leaves is the last entry."""
+    GPU that of the kernels that it launches, which a CUDA graph would not tell apart; batches, made of many kinds, as
+    timed alone. What the step's whole time leaves is the last entry."""
     step = run.step
-    common.rate(step, 5, run.device)
+    common.rate(step, common.WARM_UP, run.device)
     cuda = run.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=activities) as profiler:
         common.rate(step, steps, run.device)
     found: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         kind = next((kind for kind, names in KINDS.items() if re.match(names, event.key)), None)
         if kind:
             found[kind] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / steps / 1000
+    found["batches"] = batches(run, steps)
     # The profiler slows small operators down, so the shares are scaled to the step without it.
     whole = 1000 / common.rate(step, steps, run.device)
     found[OUTSIDE] = max(0.0, whole - sum(found.values()))
@@ -76,7 +95,7 @@ def between(run: Run) -> dict[str, float]:
         training = loop.start(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
         step = run.step
         jobs = {"losses to the log": (training._flush, (bar,), run.cfg.log_every),
-                "test accuracy": (training._accuracies, (bar,), run.cfg.eval_every),
+                "evaluation": (training._evaluate, (bar,), run.cfg.eval_every),
                 "samples": (training._pictures, (), getattr(run.cfg, "sample_every", 0)),
                 "checkpoints": (training._save, (), run.cfg.save_every)}
         found = {}
@@ -85,7 +104,7 @@ def between(run: Run) -> dict[str, float]:
                 continue
             times = []
             for _ in range(3):
-                training.waiting = [step() for _ in range(3)]
+                training.waiting = [step()] * run.cfg.log_every
                 common.wait(run.device)
                 start = time.perf_counter()
                 job(*arguments)
@@ -116,7 +135,7 @@ def main(argv: list[str]) -> None:
     options = parse(Options, argv, "breakdown.py", __doc__)
     spec = DATASETS[nearest(options.dataset, DATASETS, "--dataset")].spec
     cfg = recipes.defaults(recipes.find(options.recipe), spec)
-    cfg = dataclasses.replace(cfg, precision=options.precision, device=options.device)
+    cfg = dataclasses.replace(cfg, precision=options.precision, device=options.device, graph=False)
     with common.synthetic(spec, cfg, test=10000) as run:
         table = inside(run, options.steps)
         table |= between(run)

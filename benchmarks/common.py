@@ -18,6 +18,7 @@ from datasets import h5
 from engine import world
 from engine.run import Run, build
 
+WARM_UP = 5  # steps that are not timed: what a library chooses, and CUDA graphs that are recorded, at first
 IMAGES = {"Digits": 1437, "Circles": 2000, "MNIST": 60000, "Fashion": 60000, "SVHN": 73257,
           "CIFAR10": 50000}  # training images
 
@@ -94,14 +95,20 @@ class Table:
         print("  ".join((f"{cell:.4g}" if isinstance(cell, float) else str(cell)).rjust(len(column))
                         for cell, column in zip(cells, self.columns, strict=True)), flush=True)
 
-    def write(self, path: str, device: str) -> dict[str, Any]:
-        """The rows with the machine's facts, which are returned; a single row stands beside them, without a list."""
+    def save(self, path: str, device: str) -> dict[str, Any]:
+        """Write the rows so far with the machine's facts, which are returned; a single row stands beside them, without
+        a list. UserError if that cannot be."""
         facts = machine(device)
-        print(", ".join(f"{name}: {value}" for name, value in facts.items() if name != "versions"))
         found = facts | (self.rows[0] if len(self.rows) == 1 else {"rows": self.rows})
         if path:
             try:
                 Path(path).write_text(json.dumps(found, indent=1) + "\n")
             except OSError as error:
                 raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None
+        return facts
+
+    def write(self, path: str, device: str) -> dict[str, Any]:
+        """The same, and the facts are printed below the rows."""
+        facts = self.save(path, device)
+        print(", ".join(f"{name}: {value}" for name, value in facts.items() if name != "versions"))
         return facts

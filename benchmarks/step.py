@@ -92,7 +92,7 @@ class PlainNoise(nn.Module):
 
 def plain_nets(run: Run) -> dict[str, nn.Module]:
     """The run's nets of library parts: weight_norm with trained scales, noise of randn, Dropout, contiguous."""
-    nets = models.build(run.cfg, run.data.spec)
+    nets = models.build(run.cfg, run.data.spec, run.recipe.trained(run.cfg))
     for name, net in run.state.nets.items():
         nets[name].load_state_dict(net.state_dict())
         for module in list(nets[name].modules()):
@@ -112,17 +112,21 @@ class Plain:
 
     def __init__(self, run: Run, workers: int):
         self.run, self.nets = run, plain_nets(run)
-        arrays, split, pixels = run.data.arrays, run.pipeline.split, self.nets["D"].pixels
-        self.loaders = [self._endless(arrays.train_image[rows], arrays.train_label[rows], pixels, workers)
-                        for rows in (split.labelled, split.pool)]
+        arrays, split, judge = run.data.arrays, run.pipeline.split, self.nets[run.state.evaluated]
+        self.labelled, self.unlabelled = (
+            self._endless(arrays.train_image[rows], arrays.train_label[rows], judge.pixels, workers)
+            for rows in (split.labelled, split.pool))
         self.optimisers = {}
         for player in run.players:
             mine = [p for name in player.trains for p in self.nets[name].parameters()]
-            rate = run.state.full_rates[player.name]
-            self.optimisers[player.name] = mine, torch.optim.Adam(mine, lr=rate, betas=(0.5, 0.999), foreach=False)
-        self.averaged = copy.deepcopy(self.nets["D"])
+            betas = run.state.optimisers[player.name].param_groups[0]["betas"]
+            self.optimisers[player.name] = mine, torch.optim.Adam(mine, lr=run.state.full_rates[player.name],
+                                                                  betas=betas, foreach=False)
+        self.averaged = copy.deepcopy(judge)
 
     def _endless(self, images: np.ndarray, labels: np.ndarray, pixels: ops.Pixels, workers: int) -> Iterator:
+        if not len(images):
+            return iter(())
         size = self.run.cfg.batch_size
         repeated = np.resize(np.arange(len(images)), max(len(images), 20 * size))  # few labelled images: fewer epochs
         loader = DataLoader(Pictures(images[repeated], labels[repeated], pixels), size, shuffle=True, drop_last=True,
@@ -134,9 +138,9 @@ class Plain:
         device, numbers = self.run.device, []
         for player in self.run.players:
             for _ in range(player.times):
-                x_unl, y_unl = (part.to(device) for part in next(self.loaders[1]))
+                x_unl, y_unl = (part.to(device) for part in next(self.unlabelled))
                 # A port loads labelled images only for the player that looks at them.
-                x_lab, y_lab = next(self.loaders[0]) if "supervised" in player.terms else (x_unl, y_unl)
+                x_lab, y_lab = next(self.labelled) if "supervised" in player.terms else (x_unl, y_unl)
                 G = self.nets.get("G")
                 z = G.prior(self.run.cfg.batch_size, device) if G is not None else None
                 batch = Batch(x_lab.to(device), y_lab.to(device), x_unl, y_unl, z, torch.zeros((), device=device),
@@ -151,9 +155,10 @@ class Plain:
                     torch.nn.utils.clip_grad_norm_(mine, player.clip)
                 optimiser.step()
                 numbers += [term.item() for term in (*terms.values(), total)]
-                if "D" in player.trains and self.run.cfg.average:
+                judge = self.run.state.evaluated
+                if judge in player.trains and self.run.cfg.average:
                     with torch.no_grad():
-                        for a, p in zip(self.averaged.parameters(), self.nets["D"].parameters(), strict=True):
+                        for a, p in zip(self.averaged.parameters(), self.nets[judge].parameters(), strict=True):
                             a.mul_(self.run.cfg.average).add_(p, alpha=1 - self.run.cfg.average)
         return numbers
 
@@ -182,8 +187,8 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     counts = {}
     with FlopCounterMode(display=False) as counter:  # a replayed CUDA graph would count as nothing
         fast()
-    slow()
     for step in (fast, slow):
+        common.rate(step, common.WARM_UP, run.device)
         counts[step] = max(1, round(seconds / 2 / BLOCKS * common.rate(step, 2, run.device)))
     rates = [tuple(common.rate(step, counts[step], run.device) for step in (fast, slow)) for _ in range(BLOCKS)]
     fast_its, plain_its = (median(column) for column in zip(*rates, strict=True))
@@ -214,6 +219,7 @@ def main(argv: list[str]) -> None:
                           "unlabelled_images_per_second", "tflops", "peak_tflops", "share_of_peak"))
     for row in rows(options):
         table.add(row)
+        table.save(options.output, options.device)  # at once: the whole table takes hours
     table.write(options.output, options.device)
 
 

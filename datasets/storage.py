@@ -24,18 +24,17 @@ class Storage:
         self.images, self.place, self.device = images, place, device
         with warnings.catch_warnings(action="ignore"):  # a mapped file cannot be written, which nobody tries
             tensor = torch.from_numpy(images)
-        if place == "device":
-            tensor = tensor.to(device)
-        elif place == "host" and device.type == "cuda":
-            tensor = tensor.pin_memory()
-        self.tensor = tensor
+        self.tensor = tensor.to(device) if place == "device" else tensor
 
     def take(self, rows: np.ndarray) -> Tensor:
         """uint8 [n, C, H, W] on the device, channels_last, in which convolutions are several times as fast on a
         CPU."""
-        images = self.tensor.index_select(0, to_device(rows, self.tensor.device))
-        if self.place != "device" and self.device.type == "cuda":
-            images = images.pin_memory().to(self.device, non_blocking=True)
+        if self.tensor.device.type == self.device.type:
+            images = self.tensor.index_select(0, to_device(rows, self.device))
+        else:  # gathered in pinned memory, from which they are copied while the device computes
+            pinned = torch.empty((len(rows), *self.tensor.shape[1:]), dtype=torch.uint8, pin_memory=True)
+            torch.index_select(self.tensor, 0, torch.from_numpy(rows), out=pinned)
+            images = pinned.to(self.device, non_blocking=True)
         return images.permute(0, 3, 1, 2)
 
     def read_ahead(self, rows: np.ndarray) -> None:

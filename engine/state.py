@@ -58,9 +58,15 @@ class State:
     def update_average(self) -> None:
         """a <- a + rate (p - a): the decayed mean of the weights so far, without the bias of a start at zero (Kingma &
         Ba 2014, section 3). Running statistics are averaged alike."""
-        if self.average:
-            rate = self.average_rate
-            torch._foreach_lerp_(*self.followed, [rate] * len(self.followed[0]) if self.capturable else rate)
+        if not self.average:
+            return
+        averages, weights = self.followed
+        if self.capturable:  # a rate on the device has no fused kernel of lerp, but one of mul
+            away = torch._foreach_sub(weights, averages)
+            torch._foreach_mul_(away, self.average_rate)
+            torch._foreach_add_(averages, away)
+        else:
+            torch._foreach_lerp_(averages, weights, self.average_rate)
 
     def set_rates(self, factor: float) -> None:
         """Every player's learning rate as a share of its full one."""

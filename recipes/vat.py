@@ -25,6 +25,7 @@ from functools import partial
 from typing import Annotated
 
 import torch
+from torch.nn.utils import parametrize
 
 import losses
 import ops
@@ -65,14 +66,16 @@ def published(spec: Spec) -> dict:
 
 def classifier(nets, b, xi, epsilon, entropy):
     D = nets["D"]
-    labelled, one = D(b.x_lab).classes, 255 / D.pixels.divisor
-    with ops.statistics_kept(D), ops.noise_repeated(D):
-        with torch.autocast(b.x_unl.device.type, enabled=False):
-            r_vadv = losses.virtual_adversarial(lambda x: D(x).classes, b.x_unl, torch.randn_like(b.x_unl), xi * one,
-                                                epsilon * one)
-        with torch.set_grad_enabled(entropy > 0):
-            clean = D(b.x_unl).classes
-        moved = D(b.x_unl + r_vadv).classes
+    one = 255 / D.pixels.divisor
+    with parametrize.cached():  # the weight norm is computed once for all calls
+        labelled = D(b.x_lab).classes
+        with ops.statistics_kept(D), ops.noise_repeated(D):
+            with torch.autocast(b.x_unl.device.type, enabled=False):
+                r_vadv = losses.virtual_adversarial(lambda x: D(x).classes, b.x_unl, torch.randn_like(b.x_unl),
+                                                    xi * one, epsilon * one)
+            with torch.set_grad_enabled(entropy > 0):
+                clean = D(b.x_unl).classes
+            moved = D(b.x_unl + r_vadv).classes
     return {"supervised": losses.cross_entropy(labelled, b.y_lab),
             "virtual_adversarial": losses.divergence(clean.detach(), moved),
             "entropy": entropy * losses.conditional_entropy(clean)}

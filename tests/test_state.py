@@ -1,4 +1,5 @@
 """Checkpoints: whole or not there, and never executed."""
+import copy
 import os
 import pickle
 
@@ -100,3 +101,18 @@ def test_a_full_disk_leaves_no_half_checkpoint(run, tmp_path):
         with pytest.raises(UserError, match="cannot be written"):
             save(run, disk, 3)
         assert list(disk.iterdir()) == []
+
+
+def test_the_average_is_the_same_with_its_rate_on_the_device(build):
+    run = build("mean-teacher", "Colour16")
+    plain, capturable = (state.State(copy.deepcopy(run.state.nets), run.players, 0.9, kind) for kind in (False, True))
+    for update in (1, 2, 3):
+        for s in (plain, capturable):
+            torch.manual_seed(update)
+            with torch.no_grad():
+                for p in s.nets["D"].parameters():
+                    p.add_(torch.randn_like(p))
+            s.set_average_rate(update)
+            s.update_average()
+    torch.testing.assert_close(plain.averaged.state_dict(), capturable.averaged.state_dict())
+    assert not torch.equal(plain.averaged.head.bias, plain.nets["D"].head.bias)

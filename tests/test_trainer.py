@@ -1,4 +1,5 @@
 """trainer.py as a user runs it."""
+import dataclasses
 import json
 import re
 
@@ -6,6 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import datasets
+import recipes
+import trainer as script
+from config import ACTIONS
 from engine import state
 from engine.log import read_metrics
 from tests.runs import TOY, differing, edit, interrupted, only_run, trainer, weights
@@ -189,11 +194,28 @@ def test_going_on_with_a_finished_run_changes_nothing(finished):
     assert differing(weights(only_run(folder)), before) == []
 
 
-def test_dry_run_prints_the_settings_and_writes_nothing(data_dir, tmp_path):
-    done = trainer(*TOY, "--data_dir", data_dir, "--epochs", 3, "--dry-run", cwd=tmp_path)
-    settings = json.loads(done.stdout)
-    assert (settings["steps"], settings["batch_size"], settings["recipe"]) == (30, 8, "improved-gan")
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_dry_run_prints_the_settings_and_writes_nothing(recipe, data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = TOY[:2] + TOY[4:] if not recipes.find(recipe).classifies else TOY  # without --labels
+    asked = [*flags, "--recipe", recipe, "--data_dir", str(data_dir), "--steps", "30", "--dry-run"]
+    assert script.main(asked) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["steps"], shown["batch_size"], shown["recipe"], shown["data"]) == (30, 8, recipe, "device")
+    own = recipes.defaults(recipes.find(recipe), datasets.spec("Grey8", data_dir))
+    assert shown.keys() == {field.name for field in dataclasses.fields(own)} - set(ACTIONS)
+    assert (shown["model"], shown["epochs"] >= 3) == (own.model, True)
+    assert shown["learning_rate_d"] == own.learning_rate_d
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_help_shows_every_setting_of_the_recipe(recipe, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--help", "--dataset", "mnist", "--recipe", recipe])
+    text = capsys.readouterr().out
+    for field in dataclasses.fields(recipes.find(recipe).settings):
+        assert re.search(rf"--(no_)?{field.name}\b", text), field.name
 
 
 def test_help_shows_what_the_recipe_and_data_set_would_use(tmp_path):
