@@ -20,10 +20,12 @@ from .player import Player, Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Config):
-    """How the classifier is moved."""
+    """How the classifier is moved, and the setting of the networks of manifold-gan."""
 
     optimiser: Literal["adam", "sgd"] = "adam"
     """adam as in improved-gan, or sgd with momentum 0.9 and weight decay 0.0001."""
+    pool: Literal["average", "max"] = "average"
+    """Global pool of conv-small (manifold-gan's is max)."""
 
 
 def published(spec: Spec) -> dict:

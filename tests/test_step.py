@@ -1,5 +1,6 @@
 """What one step draws, decides and moves."""
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import recipes
 from engine import world
 from engine.step import Step
 from tests.conftest import TOYS
-from tests.steps import judge_apart, normalises_batches, without_noise
+from tests.steps import judge_apart, normalises_batches, steps, without_noise
 from tests.steps import weights as weights_of
 
 
@@ -105,3 +106,15 @@ def test_the_step_moves_weights_as_a_plain_one_does(recipe, toy, build, precise,
     ours, theirs = weights_of(fast), weights_of(slow)
     torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-8)
     assert any(not torch.equal(before[name], value) for name, value in theirs.items())
+
+
+@pytest.mark.parametrize("recipe", [name for name, recipe in recipes.RECIPES.items() if recipe.evaluated != "density"])
+def test_a_compiled_loss_is_the_loss(recipe, build, monkeypatch):
+    """But for the code that a compiler would make of the graph, which takes minutes and a compiler."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(ops, "normal_like", torch.randn_like)  # which a compiled loss draws, too
+    eager, compiled = (build(recipe, precision="float32", compile=how) for how in (False, True))
+    for run in (eager, compiled):
+        without_noise(run)
+    torch.testing.assert_close(torch.tensor(steps(compiled, 3)), torch.tensor(steps(eager, 3)), rtol=1e-3, atol=1e-5)
+    torch._dynamo.reset()

@@ -1,11 +1,18 @@
 """supervised: the classifier that it starts from, and its optimiser."""
+import pytest
 import torch
 
 from tests.steps import steps
 
 
-def test_supervised_starts_from_the_same_classifier(build):
-    gan, alone = build("improved-gan", average=0), build("supervised", average=0)
+@pytest.mark.parametrize(("recipe", "toy", "options"), [
+    ("improved-gan", "Grey8", {}), ("manifold-gan", "Colour16", {"model": "conv-small", "pool": "max"}),
+    ("ssgan", "Colour16", {"model": "ssgan"}), ("cats-dogs", "Grey8", {"model": "mlp"})])
+def test_supervised_starts_from_the_same_classifier(recipe, toy, options, build):
+    options = {**options, "average": 0}
+    gan, alone = build(recipe, toy, head="implicit", **options), build("supervised", toy, **options)
+    assert str(gan.state.nets["D"]) == str(alone.state.nets["D"])
+    assert getattr(gan.state.nets["D"], "pool", "") == getattr(alone.state.nets["D"], "pool", "")
     for key, value in alone.state.nets["D"].state_dict().items():
         if "original" in key:  # scales and biases follow the images of the data-dependent init
             assert torch.equal(value, gan.state.nets["D"].state_dict()[key])
