@@ -178,8 +178,9 @@ def _curves(path: Path, lines: Mapping[str, Curve], title: str, xlabel: str, yla
         axes.set(xlabel=xlabel, ylabel=ylabel)
         values = [value for _, y in lines.values() for value in y]
         if logarithmic and min(values) > 0 and max(values) > 10 * min(values):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")  # the usual one writes mathematics, which RC turns off
+            axes.set_yscale("log", subs=(2, 5))
+            axes.yaxis.set_major_formatter("{x:g}")  # the usual ones write mathematics, which RC turns off
+            axes.yaxis.set_minor_formatter("{x:g}" if max(values) < 100 * min(values) else "")
 
 
 def confusion(path: Path, counts: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> None:

@@ -111,14 +111,16 @@ def test_accuracies_are_in_percent_with_the_baseline_dashed(tmp_path, drawn):
     assert [line.get_ydata()[-1] for line in alone] == [75, 25]
 
 
-@pytest.mark.parametrize(("values", "scale"), [([0.01, 2.0], "log"), ([1.0, 2.0], "linear"), ([0.0, 2.0], "linear"),
+@pytest.mark.parametrize(("values", "scale"), [([0.01, 2.0], "log"), ([0.4, 4.1], "log"), ([1.0, 2.0], "linear"), ([0.0, 2.0], "linear"),
                                                ([-1.0, 2.0], "linear")])
 def test_losses_over_a_decade_are_logarithmic(tmp_path, drawn, values, scale):
     figures.losses(tmp_path, {"loss/s_loss": ([1, 2], values)}, "title", "step")
     axes = drawn[0].axes[0]
     assert axes.get_yscale() == scale
-    assert all("$" not in tick.get_text() for tick in axes.get_yticklabels())
-    assert "0.1" in [tick.get_text() for tick in axes.get_yticklabels()] or scale == "linear"
+    told = [tick.get_text() for which in ("major", "minor") for tick in axes.yaxis.get_ticklabels(which=which)]
+    assert not any("$" in text for text in told)
+    assert {"0.1", "1"} & set(told) or scale == "linear"
+    assert ("0.5" in told) == (values[0] == 0.4) or scale == "linear"
 
 
 def test_raw_weights_do_not_hide_the_averaged_ones(tmp_path, drawn):
