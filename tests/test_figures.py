@@ -111,8 +111,8 @@ def test_accuracies_are_in_percent_with_the_baseline_dashed(tmp_path, drawn):
     assert [line.get_ydata()[-1] for line in alone] == [75, 25]
 
 
-@pytest.mark.parametrize(("values", "scale"), [([0.01, 2.0], "log"), ([0.4, 4.1], "log"), ([1.0, 2.0], "linear"), ([0.0, 2.0], "linear"),
-                                               ([-1.0, 2.0], "linear")])
+@pytest.mark.parametrize(("values", "scale"), [([0.01, 2.0], "log"), ([0.4, 4.1], "log"), ([1.0, 2.0], "linear"),
+                                               ([0.0, 2.0], "linear"), ([-1.0, 2.0], "linear")])
 def test_losses_over_a_decade_are_logarithmic(tmp_path, drawn, values, scale):
     figures.losses(tmp_path, {"loss/s_loss": ([1, 2], values)}, "title", "step")
     axes = drawn[0].axes[0]
