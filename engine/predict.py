@@ -26,7 +26,8 @@ def look(run: evaluate.Restored, saved: dict[str, Any]) -> photo.Look:
     """How pictures are prepared for the classifier: as the training images were, which the checkpoint tells."""
     height, width, channels = run.data.spec.shape
     if run.data.spec.points or channels not in (1, 3):
-        raise UserError(f"--predict: images of {height} x {width} x {channels} are no pictures; use datasets.h5 and "
+        kind = "points" if run.data.spec.points else f"images of {height} x {width} x {channels}"
+        raise UserError(f"--predict: {run.data.spec.name} has {kind}, which are no pictures; use datasets.h5 and "
                         "engine.evaluate.predict")
     resize = saved["data"].get("resize")
     if resize not in get_args(photo.Resize):
@@ -70,7 +71,7 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
                 useless += bool(line["problem"])
                 writer.writerow(line)
             if useless == len(files):
-                raise UserError(f"--predict: none of the {useless} files is a picture; the last, {line['file']}: "
+                raise UserError(f"--predict: no picture among the files named ({useless}); the last, {line['file']}: "
                                 f"{line['problem']}")
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another place") from None

@@ -99,9 +99,9 @@ def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
 
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--predict")
-    found = prediction.find(options.predict)
+    found, look = prediction.find(options.predict), prediction.look(run, saved)
     read_by = calibration.of(run, saved)
-    useless = prediction.write(run, found, prediction.look(run, saved), read_by, options.output)
+    useless = prediction.write(run, found, look, read_by, options.output)
     print(f"{options.output}: {len(found) - useless} pictures, {useless} other files; temperature "
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
 

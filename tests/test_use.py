@@ -19,6 +19,7 @@ import evaler
 from config import UserError
 from datasets import h5, splits
 from engine import calibration, evaluate, state
+from engine import predict as prediction
 from ops import Verdict
 from tests.runs import edit, evaluated
 
@@ -81,19 +82,30 @@ def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--predict", "none"], "--predict none: no such file"), (["--predict"], "--predict: name pictures"),
-    (["--predict", "new/notes.txt"], "none of the 1 files"),
+    (["--predict", "new/notes.txt"], r"no picture among the files named \(1\)"),
+    (["--predict", "-"], "--predict -: no names on standard input"),
+    (["--predict", "new", "--output", "new"], "--output new: a folder"),
     (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
     (["--predict", "new", "--suggest", "3"], "one at a time"), (["--output", "p.csv"], "only with --predict"),
     (["--suggest", "5000"], "--suggest 5000: training images without"),
     (["--export", "c.pth"], r"--export c\.pth: end its name"),
     (["--predict", "new", "--publish"], "--publish: not with --predict")])
-def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_path):
+def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     run, _ = restored(runs["gan"])
     photographs(tmp_path / "new", run, count=1)
     with pytest.raises(UserError, match=said):
         evaler.main(["--checkpoint", str(runs["gan"]), *words])
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "datasets", "new"}
     assert not list(tmp_path.glob("runs/*/eval/suggest*"))
+
+
+@pytest.mark.parametrize(("shape", "said"), [((1, 2, 1), "has points"), ((8, 8, 4), "of 8 x 8 x 4")])
+def test_what_is_no_picture_is_not_predicted(shape, said, runs):
+    run, saved = restored(runs["gan"])
+    data = run.data._replace(spec=run.data.spec._replace(shape=shape))
+    with pytest.raises(UserError, match=said):
+        prediction.look(run._replace(data=data), saved)
 
 
 @pytest.mark.parametrize("name", ["gan", "toy"])
