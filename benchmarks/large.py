@@ -4,7 +4,7 @@
 
 Writes random images of 64 x 64 pixels, each beginning with its number, to a data.h5 in a temporary folder; walks one
 whole epoch of the file and checks that every image came exactly once; then trains by turns on the file (--data disk)
-and on a gigabyte of random images in memory.
+and on a gigabyte of random images in memory; saves the run on the file and goes on with it and with its checkpoint.
 """
 import dataclasses
 import sys
@@ -16,6 +16,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -24,7 +25,8 @@ import recipes
 from benchmarks import common
 from config import Config, Spec, UserError, guarded, parse
 from datasets import h5
-from engine.run import Run, build
+from engine import state
+from engine.run import Run, build, record
 
 SHAPE, CLASSES, TEST = (64, 64, 3), 10, 100
 SLICE = 5000  # images written at once
@@ -85,6 +87,13 @@ def epoch(run: Run) -> Iterator[np.ndarray]:
         yield first[:, :8].contiguous().cpu().numpy().view(np.int64)[:, 0]
 
 
+def resumed_exactly(run: Run, folder: Path) -> bool:
+    """Whether the run and its checkpoint go on with the same losses, bit by bit."""
+    path = state.save(run.state.state_dict(), record(run), folder, keep=1)
+    again = build(run.cfg, state.load(path))
+    return all(torch.equal(*(torch.stack(each.step()) for each in (run, again))) for _ in range(5))
+
+
 def measure(options: Options, folder: Path) -> dict[str, Any]:
     count = int(options.gigabytes * 1e9 / np.prod(SHAPE)) // 100 * 100
     path = folder / "large" / "data.h5"
@@ -110,7 +119,8 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
     disk_its, memory_its = (median(column) for column in zip(*rates, strict=True))
     return {"recipe": cfg.recipe, "model": cfg.model, "images": count, "gigabytes": path.stat().st_size / 1e9,
             "disk_its": disk_its, "memory_its": memory_its, "ratio": median(d / m for d, m in rates),
-            "megabytes_above_own": (peak - own) / 1e6, "each_image_once": bool((seen == 1).all())}
+            "megabytes_above_own": (peak - own) / 1e6, "each_image_once": bool((seen == 1).all()),
+            "resumed_exactly": resumed_exactly(on_disk, folder)}
 
 
 def main(argv: list[str]) -> None:
@@ -121,7 +131,7 @@ def main(argv: list[str]) -> None:
     except FileNotFoundError:
         raise UserError(f"--folder {options.folder}: no such folder") from None
     table = common.Table(("recipe", "gigabytes", "images", "disk_its", "memory_its", "ratio", "megabytes_above_own",
-                          "each_image_once"))
+                          "each_image_once", "resumed_exactly"))
     table.add(row)
     table.write(options.output, options.device)
 

@@ -45,6 +45,7 @@ def test_a_file_is_walked_whole(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["each_image_once"]
+    assert found["resumed_exactly"]
     assert found["ratio"] > 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
