@@ -12,7 +12,7 @@ from config import UserError
 from engine.run import resolve
 from engine.step import Step, rate_factor
 from models import MODELS
-from tests.test_recipes import TOY, assert_bitwise, batch_of, steps, weights
+from tests.steps import TOY, assert_bitwise, batch_of, steps, weights
 
 PORT = ("--epochs 100 --decay_from 1 --average 0 --learning_rate_g 0.003 --precision float32 --no_data_init "
         "--generator_output softplus --adam_eps outside --again_above 1")

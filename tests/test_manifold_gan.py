@@ -1,4 +1,4 @@
-"""manifold-gan: its schedule. Its settings are tested in test_recipes.py, its formula in test_losses.py."""
+"""manifold-gan: its schedule. Its settings are tested in test_settings.py, its loss in test_games.py."""
 import pytest
 
 import datasets

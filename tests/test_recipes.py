@@ -227,55 +227,6 @@ def test_data_without_labels_are_for_recipes_that_need_none(recipe, settings, bu
     assert_bitwise(weights(run), weights(labelled))
 
 
-@every_recipe
-@pytest.mark.parametrize("dataset", datasets.DATASETS)
-def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
-    found = recipes.find(recipe)
-    spec = datasets.spec(dataset, data_dir)
-    cfg = recipes.defaults(found, spec)
-    assert cfg.dataset == dataset
-    assert cfg.labels % spec.classes == 0
-    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
-    assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
-
-
-PUBLISHED = {
-    ("ct-gan", "CIFAR10"): {"model": "conv-wide", "epochs": 1000, "batch_size": 100, "learning_rate_d": 3e-4,
-                            "decay_from": 1, "flip": True, "shift": 2, "average": 0.9999},
-    ("ct-gan", "SVHN"): {"model": "conv-wide", "flip": False, "shift": 2},
-    ("manifold-gan", "CIFAR10"): {"model": "conv-small", "epochs": 1400, "batch_size": 25, "learning_rate_d": 3e-4,
-                                  "flip": True, "shift": 2, "pool": "max", "gamma": 1e-3, "epsilon": 20, "eta": 1},
-    ("manifold-gan", "SVHN"): {"epochs": 400, "batch_size": 50, "flip": False, "shift": 0, "epsilon": 20},
-    ("manifold-gan", "Digits"): {"model": "mlp", "epsilon": 1.44},  # 20 of 2 sqrt(3072) are 1.44 of sqrt(64)
-    ("sgan", "MNIST"): {"model": "mlp", "head": "explicit"},
-    ("ssgan", "CIFAR10"): {"model": "ssgan", "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "clip": 20},
-    ("improved-gan", "MNIST"): {"model": "mlp", "learning_rate_d": 3e-3, "batch_size": 100, "labels": 100},
-    ("improved-gan", "SVHN"): {"model": "conv-small", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4, "epochs": 900,
-                               "decay_from": 2 / 3, "average": 0.9999, "labels": 1000},
-    ("minibatch-gan", "CIFAR10"): {"model": "conv-minibatch", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4,
-                                   "epochs": 1200, "decay_from": 2 / 3, "average": 0.9999, "labels": 4000},
-    ("vat", "CIFAR10"): {"model": "conv-large", "learning_rate_d": 1e-3, "batch_size": 128, "epsilon": 3.5, "xi": 1e-3,
-                         "entropy": 1, "flip": True, "shift": 2, "average": 0, "decay_from": 460 / 500},
-    ("vat", "SVHN"): {"flip": False, "shift": 2, "epsilon": 3.5, "decay_from": 80 / 120},
-    ("mean-teacher", "CIFAR10"): {"model": "conv-large", "learning_rate_d": 3e-3, "average": 0.999, "consistency": 100,
-                                  "ramp_up": 40 / 150, "input_noise": 0.15, "flip": True, "shift": 2, "epochs": 300},
-    ("mean-teacher", "SVHN"): {"flip": False, "shift": 2, "epochs": 246, "labels": 1000},
-    ("blog-svhn", "SVHN"): {"model": "blog", "batch_size": 128, "epochs": 25, "learning_rate_d": 3e-4,
-                            "learning_rate_g": 3e-4, "epoch_decay": 0.9, "smoothing": 0.1, "labels": 1000, "average": 0,
-                            "labels_come": "masked"},
-    ("catgan", "MNIST"): {"model": "mlp", "head": "implicit"},
-    ("cats-dogs", "CIFAR10"): {"model": "resnet18", "batch_size": 64, "epochs": 40, "learning_rate_d": 0.002,
-                               "learning_rate_g": 0.002, "average": 0, "select": "validation"},
-    ("cats-dogs", "MNIST"): {"model": "mlp", "labels": 100}}
-
-
-@pytest.mark.parametrize(("recipe", "dataset"), PUBLISHED)
-def test_settings_are_the_papers(recipe, dataset, data_dir):
-    cfg = recipes.defaults(recipes.find(recipe), datasets.spec(dataset, data_dir))
-    expected = PUBLISHED[recipe, dataset]
-    assert {name: getattr(cfg, name) for name in expected} == expected
-
-
 def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):
     run = build("supervised", average=0.9)
     seen = []
@@ -315,56 +266,6 @@ def test_the_average_shares_no_storage_with_what_is_trained(build):
         for p in run.state.nets["D"].parameters():
             p.add_(1)
     assert_bitwise(before, run.state.averaged.state_dict())
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@every_case
-def test_on_cuda_it_trains_as_on_the_cpu(recipe, toy, options, build):
-    cpu, cuda = (build(recipe, toy, **options, device=device) for device in ("cpu", "cuda"))
-    losses = torch.tensor(steps(cuda, 5))
-    assert losses.isfinite().all()
-    assert losses[0, 0].item() == pytest.approx(steps(cpu, 1)[0][0], rel=0.5)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@every_case
-def test_a_cuda_graph_does_what_it_recorded(recipe, toy, options, build, tmp_path, capsys):
-    changing = {**options, "device": "cuda", "precision": "float32", "decay_from": 0.3, "steps": 12, "shift": 1}
-    graph, eager = (build(recipe, toy, graph=graph, **changing) for graph in (True, False))
-    seen, expected = (torch.tensor(scheduled_steps(run, 12)) for run in (graph, eager))
-    assert "cannot be recorded" not in capsys.readouterr().err
-    torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
-    half = build(recipe, toy, **changing)
-    scheduled_steps(half, 6)
-    path = state.save(half.state.state_dict(), engine_run.record(half), tmp_path, keep=1)
-    resumed = engine_run.build(half.cfg, state.load(path))
-    torch.testing.assert_close(torch.tensor(scheduled_steps(resumed, 6)), expected[6:], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@every_case
-def test_a_step_on_cuda_reads_nothing_back(recipe, toy, options, build):
-    run = build(recipe, toy, device="cuda", graph=False, **options)
-    steps(run, 2)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        run.step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("place", ["host", "disk"])
-def test_on_cuda_images_from_elsewhere_are_the_same(place, build):
-    resident, streamed = (build(device="cuda", precision="float32", data=where) for where in ("device", place))
-    for position in range(12):  # past an epoch
-        for ours, theirs in zip(*(run.pipeline.fetch(0, position) for run in (resident, streamed)), strict=True):
-            assert torch.equal(ours, theirs)
-    torch.testing.assert_close(torch.tensor(steps(streamed, 5)), torch.tensor(steps(resident, 5)))
 
 
 def test_named_rows_are_trained_on_and_kept_for_a_resume(build, tmp_path):

@@ -1,0 +1,55 @@
+"""The settings that each recipe chooses for a data set, against those of its paper or code."""
+import pytest
+
+import datasets
+import recipes
+from engine import run as engine_run
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize("dataset", datasets.DATASETS)
+def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
+    found = recipes.find(recipe)
+    spec = datasets.spec(dataset, data_dir)
+    cfg = recipes.defaults(found, spec)
+    assert cfg.dataset == dataset
+    assert cfg.labels % spec.classes == 0
+    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
+    assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
+
+
+PUBLISHED = {
+    ("ct-gan", "CIFAR10"): {"model": "conv-wide", "epochs": 1000, "batch_size": 100, "learning_rate_d": 3e-4,
+                            "decay_from": 1, "flip": True, "shift": 2, "average": 0.9999},
+    ("ct-gan", "SVHN"): {"model": "conv-wide", "flip": False, "shift": 2},
+    ("manifold-gan", "CIFAR10"): {"model": "conv-small", "epochs": 1400, "batch_size": 25, "learning_rate_d": 3e-4,
+                                  "flip": True, "shift": 2, "pool": "max", "gamma": 1e-3, "epsilon": 20, "eta": 1},
+    ("manifold-gan", "SVHN"): {"epochs": 400, "batch_size": 50, "flip": False, "shift": 0, "epsilon": 20},
+    ("manifold-gan", "Digits"): {"model": "mlp", "epsilon": 1.44},  # 20 of 2 sqrt(3072) are 1.44 of sqrt(64)
+    ("sgan", "MNIST"): {"model": "mlp", "head": "explicit"},
+    ("ssgan", "CIFAR10"): {"model": "ssgan", "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "clip": 20},
+    ("improved-gan", "MNIST"): {"model": "mlp", "learning_rate_d": 3e-3, "batch_size": 100, "labels": 100},
+    ("improved-gan", "SVHN"): {"model": "conv-small", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4, "epochs": 900,
+                               "decay_from": 2 / 3, "average": 0.9999, "labels": 1000},
+    ("minibatch-gan", "CIFAR10"): {"model": "conv-minibatch", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4,
+                                   "epochs": 1200, "decay_from": 2 / 3, "average": 0.9999, "labels": 4000},
+    ("vat", "CIFAR10"): {"model": "conv-large", "learning_rate_d": 1e-3, "batch_size": 128, "epsilon": 3.5, "xi": 1e-3,
+                         "entropy": 1, "flip": True, "shift": 2, "average": 0, "decay_from": 460 / 500},
+    ("vat", "SVHN"): {"flip": False, "shift": 2, "epsilon": 3.5, "decay_from": 80 / 120},
+    ("mean-teacher", "CIFAR10"): {"model": "conv-large", "learning_rate_d": 3e-3, "average": 0.999, "consistency": 100,
+                                  "ramp_up": 40 / 150, "input_noise": 0.15, "flip": True, "shift": 2, "epochs": 300},
+    ("mean-teacher", "SVHN"): {"flip": False, "shift": 2, "epochs": 246, "labels": 1000},
+    ("blog-svhn", "SVHN"): {"model": "blog", "batch_size": 128, "epochs": 25, "learning_rate_d": 3e-4,
+                            "learning_rate_g": 3e-4, "epoch_decay": 0.9, "smoothing": 0.1, "labels": 1000, "average": 0,
+                            "labels_come": "masked"},
+    ("catgan", "MNIST"): {"model": "mlp", "head": "implicit"},
+    ("cats-dogs", "CIFAR10"): {"model": "resnet18", "batch_size": 64, "epochs": 40, "learning_rate_d": 0.002,
+                               "learning_rate_g": 0.002, "average": 0, "select": "validation"},
+    ("cats-dogs", "MNIST"): {"model": "mlp", "labels": 100}}
+
+
+@pytest.mark.parametrize(("recipe", "dataset"), PUBLISHED)
+def test_settings_are_the_papers(recipe, dataset, data_dir):
+    cfg = recipes.defaults(recipes.find(recipe), datasets.spec(dataset, data_dir))
+    expected = PUBLISHED[recipe, dataset]
+    assert {name: getattr(cfg, name) for name in expected} == expected
