@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 from PIL import Image
@@ -97,7 +98,8 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
 
 
 def _failed(name: str, error: Exception) -> UserError:
-    return UserError(f"--from_torchvision {name}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+    advice = "; fetch its files elsewhere and give root=FOLDER" if isinstance(error, URLError) else ""
+    return UserError(f"--from_torchvision {name}: {type(error).__name__}: {' '.join(str(error).split())[:160]}{advice}")
 
 
 def _arrays(part: Any, name: str, look: photo.Look) -> convert.Part:

@@ -67,6 +67,9 @@ def label(settings: Any, how: str) -> None:
 
 
 def _take_in(target: Path, table: Path) -> None:
+    if not table.exists():
+        raise UserError(f"--labels {table}: no such file; --suggest writes suggest.csv where labels are missing, and "
+                        "suggest.txt, for --labelled of trainer.py, where all are there")
     data, new, corrected, added, dropped = labelling.take_in(target, table)
     labels, names = data.arrays.train_label, data.class_names
     print(f"{target}: {new} new labels, {corrected} corrected; {(labels >= 0).sum()} of {len(labels)} training images "

@@ -9,6 +9,7 @@ from engine import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table
+TRAINING = ("batch_size", "learning_rate_d", "decay_from", "average", "precision", "flip", "shift", "select")
 LIMITS = (  # said on the card
     "It knows the classes above and no others: whatever it is shown is put into one of them.",
     "Its accuracy is that on test images from the same source as the training images; pictures of another camera, crop "
@@ -30,9 +31,10 @@ def curves(folder: Path) -> dict[str, Curve]:
 
 
 def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """The longest finished `supervised` run beside the run `folder` with the labelled images, data, network and seed of
-    `facts` (what the run's config.json holds): its accuracy, folder name, and the step that counts. None if there
-    is none, or if the run is supervised itself."""
+    """The finished `supervised` run beside the run `folder` with the labelled images, data, network and seed of
+    `facts` (what the run's config.json holds): its accuracy, folder name, and the step that counts. Of several, that
+    which differs least from the run in how it was trained, of these the longest, of these the newest. None if there is
+    none, or if the run is supervised itself."""
     if facts["settings"]["recipe"] == "supervised":
         return None
     wanted = _identity(facts) | {"recipe": "supervised"}
@@ -49,7 +51,8 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
                 if other["settings"].get("select") == "validation":
                     at = seen["accuracy/validation"][1].index(max(seen["accuracy/validation"][1]))
                 newest = (config.parent / "metrics.jsonl").stat().st_mtime
-                found.append((steps[-1], newest, config.parent.name, steps[at], accuracies[at]))
+                alike = sum(other["settings"].get(name) == facts["settings"].get(name) for name in TRAINING)
+                found.append((alike, steps[-1], newest, config.parent.name, steps[at], accuracies[at]))
     if not found:
         return None
     *_, run, step, accuracy = max(found)
@@ -148,7 +151,8 @@ def _numbers(result: dict[str, Any]) -> list[str]:
     n, beside = result["test_images"], result["supervised_baseline"]
     lines = [f"* Test accuracy {accuracy(result['errors'], n, result['step'], result['average'])}."]
     if beside:
-        lines.append(f"* The same classifier on the labels alone: {beside['accuracy']:.2%}.")
+        lines.append(f"* The same classifier on the labels alone: {beside['accuracy']:.2%} (step {beside['steps']} of "
+                     f"{beside['run']}).")
     lines.append(f"* Negative log-likelihood {result['nll']:.4f} nats, calibration error {result['ece']:.2%} (before "
                  "the temperature that `--predict` fits).")
     worst = sorted((row for row in result["per_class"] if row["errors"]), key=lambda row: row["accuracy"])[:3]

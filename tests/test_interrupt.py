@@ -27,6 +27,14 @@ def test_an_interrupt_ends_in_one_line(script, tmp_path):
 
 
 @every_script
+def test_a_package_that_is_not_there_is_named_in_one_line(script, tmp_path):
+    done = importing(script, "import nowhere\n", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{script}: error: {sys.executable} has no package nowhere; use the Python of")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@every_script
 def test_another_error_is_told_whole(script, tmp_path):
     done = importing(script, "raise ImportError('no library')\n", tmp_path)
     assert done.returncode == 1

@@ -54,6 +54,15 @@ def test_a_longer_baseline_counts_before_a_newer_one(run):
     assert report.baseline(run, FACTS)["run"] == "whole"
 
 
+def test_a_baseline_that_was_trained_likewise_counts_before_a_longer_one(run):
+    facts = {**FACTS, "settings": {**FACTS["settings"], "batch_size": 50, "learning_rate_d": 0.003}}
+    like = {"batch_size": 50, "learning_rate_d": 0.003}
+    neighbour(run.parent, "tried", age=1, lines=[(99, 0.3)], settings={**like, "batch_size": 2, "steps": 99})
+    neighbour(run.parent, "slow", age=1, settings={**like, "learning_rate_d": 0.1})
+    neighbour(run.parent, "alike", age=5, settings=like)
+    assert report.baseline(run, facts)["run"] == "alike"
+
+
 def test_a_supervised_run_has_no_baseline(run):
     neighbour(run.parent, "alone")
     assert report.baseline(run, {**FACTS, "settings": {**FACTS["settings"], "recipe": "supervised"}}) is None
