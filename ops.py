@@ -234,9 +234,11 @@ class ShiftBatchNorm(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
+        # Without a gain to multiply by, CUDA's kernel gives the bias no gradient.
+        self.register_buffer("gain", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.batch_norm(x, None, None, None, self.bias, training=True, eps=1e-6)
+        return functional.batch_norm(x, None, None, self.gain, self.bias, training=True, eps=1e-6)
 
 
 @contextlib.contextmanager

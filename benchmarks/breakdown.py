@@ -61,7 +61,7 @@ def batches(run: Run, steps: int) -> float:
         position = next(positions)
         for number, player in enumerate(run.players):
             for turn in range(player.times):
-                run.pipeline.batch(*run.pipeline.fetch(number, position * player.times + turn), step, None)
+                run.pipeline.batch(run.pipeline.fetch(number, position * player.times + turn), step, None)
 
     common.rate(make, common.WARM_UP, run.device)
     return 1000 / common.rate(make, steps, run.device)

@@ -91,7 +91,7 @@ def resumed_exactly(run: Run, folder: Path) -> bool:
     """Whether the run and its checkpoint go on with the same losses, bit by bit."""
     path = state.save(run.state.state_dict(), record(run), folder, keep=1)
     again = build(run.cfg, state.load(path))
-    return all(torch.equal(*(torch.stack(each.step()) for each in (run, again))) for _ in range(5))
+    return all(torch.equal(*(each.step() for each in (run, again))) for _ in range(5))
 
 
 def measure(options: Options, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The training images stay bytes (`Storage` says where). Of the labels only those of the labelled rows enter here: the
 others cannot reach a loss.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from .splits import Split
 from .storage import BLOCK, WINDOW, Storage, to_device
 from .stream import Stream
 
+AHEAD = 64  # batches whose rows are sent to the device together
 LABELLED = 0  # number of the labelled images' stream; players' unlabelled streams count from 1
 
 
@@ -41,6 +42,7 @@ class Pipeline:
         self.augment, self.second_view, self.storage = augment, second_view, Storage(images, place, device)
         # Batches that are not on the device are fetched while the one before is trained on.
         self.worker = None if place == "device" else ThreadPoolExecutor(1)
+        self.sent: dict[tuple[str, int], tuple[int, Tensor]] = {}  # position of the first row, rows on the device
         self.ahead: dict[tuple[str, int], tuple[tuple[int, int], Future]] = {}
         self.windows: dict[tuple[str, int], int] = {}
         self.labels = torch.full((len(images),), -1, device=device)
@@ -53,41 +55,62 @@ class Pipeline:
         """`count` images as bytes [count, C, H, W] and labels [count] from the walk `number` through "labelled" or
         "pool"."""
         if self.worker is None:
-            return self._gather(what, number, position, count)
+            return self._gather(self._rows(what, number, position, count))
         asked, future = self.ahead.pop((what, number), (None, None))
         if asked != (position, count):
-            future = self.worker.submit(self._gather, what, number, position, count)
+            future = self.worker.submit(self._read, what, number, position, count)
         found = future.result()
         then = position + count, count
-        self.ahead[what, number] = then, self.worker.submit(self._gather, what, number, *then)
+        self.ahead[what, number] = then, self.worker.submit(self._read, what, number, *then)
         return found
 
-    def _gather(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
-        key, whole = (what, number), getattr(self.split, what)
-        if not len(whole):
-            return self.storage.take(whole), self.labels[:0]
-        if key not in self.streams:
+    def _stream(self, what: str, number: int) -> Stream:
+        if (what, number) not in self.streams:
             each = self.storage.images[0].nbytes
-            self.streams[key] = Stream(whole, self.seed, number, WINDOW // each, max(1, BLOCK // each))
-        stream = self.streams[key]
-        window, before = stream.at(position)[0], self.windows.get(key)
-        if self.storage.place == "disk" and window != before:
-            if before is not None:
-                self.storage.forget(stream.rows_of(before))
-            self.storage.read_ahead(stream.rows_of(window + 1))
-            self.windows[key] = window
+            self.streams[what, number] = Stream(getattr(self.split, what), self.seed, number, WINDOW // each,
+                                                max(1, BLOCK // each))
+        return self.streams[what, number]
+
+    def _rows(self, what: str, number: int, position: int, count: int) -> Tensor:
+        """Rows of the walk on the device, to which those of the next batches are sent with them: int64 [count]."""
+        first, rows = self.sent.get((what, number), (0, self.labels[:0]))
+        if not first <= position <= first + len(rows) - count:
+            first, rows = position, to_device(self._stream(what, number).take(position, AHEAD * count), self.device)
+            self.sent[what, number] = first, rows
+        return rows[position - first:position - first + count]
+
+    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.storage.gather(rows), self.labels[rows]
+
+    def _read(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
+        """What `take` gives, from elsewhere than the device."""
+        stream = self._stream(what, number)
         rows = stream.take(position, count)
+        if self.storage.place == "disk" and len(rows):
+            window, before = stream.at(position)[0], self.windows.get((what, number))
+            if window != before:
+                if before is not None:
+                    self.storage.forget(stream.rows_of(before))
+                self.storage.read_ahead(stream.rows_of(window + 1))
+                self.windows[what, number] = window
         return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
-    def fetch(self, player: int, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x_lab, y_lab, x_unl and y_unl of that player's update number `position`, the images still bytes."""
-        size = self.batch_size
-        return (*self.take("labelled", LABELLED, position * size, size),
-                *self.take("pool", 1 + player, position * size, size))
+    def fetch(self, player: int, position: int) -> list[Tensor]:
+        """What `batch` makes a batch of, for that player's update number `position`: images and labels of labelled and
+        unlabelled ones, the images still bytes; or where they lie on the device their rows alone."""
+        size, found = self.batch_size, []
+        for what, number in (("labelled", LABELLED), ("pool", 1 + player)):
+            place = what, number, position * size, size
+            found += [self._rows(*place)] if self.worker is None else self.take(*place)
+        return found
 
-    def batch(self, x_lab: Tensor, y_lab: Tensor, x_unl: Tensor, y_unl: Tensor, step: Tensor,
-              z: Tensor | None) -> Batch:
+    def images(self, fetched: Sequence[Tensor]) -> Sequence[Tensor]:
+        """x_lab, y_lab, x_unl, y_unl, the images still bytes, of what was fetched."""
+        return fetched if self.worker else [part for rows in fetched for part in self._gather(rows)]
+
+    def batch(self, fetched: Sequence[Tensor], step: Tensor, z: Tensor | None) -> Batch:
         """What was fetched, augmented and as the networks see it."""
+        x_lab, y_lab, x_unl, y_unl = self.images(fetched)
         kinds = (x_lab, x_unl, x_unl) if self.second_view else (x_lab, x_unl)
         x_lab, x_unl, *again = (self.pixels.from_bytes(self.augment(x)) for x in kinds)
         return Batch(x_lab, y_lab, x_unl, y_unl, z, step, *again)

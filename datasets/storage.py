@@ -30,12 +30,15 @@ class Storage:
         """uint8 [n, C, H, W] on the device, channels_last, in which convolutions are several times as fast on a
         CPU."""
         if self.tensor.device.type == self.device.type:
-            images = self.tensor.index_select(0, to_device(rows, self.device))
-        else:  # gathered in pinned memory, from which they are copied while the device computes
-            pinned = torch.empty((len(rows), *self.tensor.shape[1:]), dtype=torch.uint8, pin_memory=True)
-            torch.index_select(self.tensor, 0, torch.from_numpy(rows), out=pinned)
-            images = pinned.to(self.device, non_blocking=True)
-        return images.permute(0, 3, 1, 2)
+            return self.gather(to_device(rows, self.device))
+        # Gathered in pinned memory, from which they are copied while the device computes.
+        pinned = torch.empty((len(rows), *self.tensor.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        torch.index_select(self.tensor, 0, torch.from_numpy(rows), out=pinned)
+        return pinned.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The same where rows and images both lie on the device."""
+        return self.tensor.index_select(0, rows).permute(0, 3, 1, 2)
 
     def read_ahead(self, rows: np.ndarray) -> None:
         """Ask the disk for rows that are wanted soon."""

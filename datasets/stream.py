@@ -45,8 +45,10 @@ class Stream:
         return self._fine[1]
 
     def take(self, start: int, count: int) -> np.ndarray:
-        """Rows start .. start + count of the walk: int64 [count]."""
-        parts = []
+        """Rows start .. start + count of the walk: int64 [count]; none of a walk through no rows."""
+        parts = [self.rows[:0]]
+        if not len(self.rows):
+            return parts[0]
         while count:
             number, offset = self.at(start)
             part = self._shuffled(number)[offset:offset + count]

@@ -10,16 +10,16 @@ WARM_UP = 3  # calls that run as they are: libraries choose their kernels and al
 
 
 class Graph:
-    """A function of tensors of fixed shapes to a list of tensors, recorded at a CUDA graph after a few calls. It may
-    change other tensors (weights), draw from the default generator, and must not read back to the host; one that
-    cannot be recorded runs as it is, and says so."""
+    """A function of tensors of fixed shapes to a tensor, which the next call overwrites, recorded as a CUDA graph after
+    a few calls. It may change other tensors (weights), draw from the default generator, and must not read back to the
+    host; one that cannot be recorded runs as it is, and says so."""
 
-    def __init__(self, function: Callable[..., list[Tensor]], name: str):
+    def __init__(self, function: Callable[..., Tensor], name: str):
         self.function, self.name = function, name
         self.calls, self.graph = 0, None
         self.stream = torch.cuda.Stream()
 
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+    def __call__(self, *inputs: Tensor) -> Tensor:
         self.calls += 1
         if self.calls == WARM_UP + 1:
             self._record(inputs)
@@ -27,22 +27,22 @@ class Graph:
             return self._eager(inputs)
         torch._foreach_copy_(self.inputs, list(inputs))
         self.graph.replay()
-        return [value.clone() for value in self.values]  # the next replay overwrites them
+        return self.value
 
-    def _eager(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    def _eager(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """As it is, on the stream of the recording, where gradients must have been accumulated before."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            values = self.function(*inputs)
+            value = self.function(*inputs)
         torch.cuda.current_stream().wait_stream(self.stream)
-        return values
+        return value
 
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         self.inputs, graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
         try:
             # thread_local: the threads that fetch images and write checkpoints may allocate pinned memory meanwhile
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                self.values = self.function(*self.inputs)
+                self.value = self.function(*self.inputs)
         except RuntimeError as error:
             cause = error.__context__ or error  # ending a capture that has failed raises an error of its own
             reason = str(cause).strip().partition("\n")[0]

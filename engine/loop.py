@@ -23,7 +23,7 @@ class Training:
         self.run, self.cfg, self.state, self.folder = run, run.cfg, run.state, folder
         self.log = log.Log(folder, run.cfg, run.state.step)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
-        self.waiting: list[list[torch.Tensor]] = []  # losses of steps, still on the device
+        self.waiting: list[torch.Tensor] = []  # losses of steps, still on the device
         self.writer = ThreadPoolExecutor(1)  # of checkpoints
         self.writing: Future | None = None
         self.sets = accuracy_sets(run)
@@ -92,7 +92,7 @@ class Training:
         """Fetch the losses from the device; one that is not finite stops the run, with its step named."""
         if not self.waiting:
             return
-        values = torch.stack([torch.stack(step) for step in self.waiting]).tolist()
+        values = torch.stack(self.waiting).tolist()
         for step, row in enumerate(values, self.state.step - len(values) + 1):
             if bad := log.not_finite(self.names, row):
                 raise self._not_finite(f"loss {bad}", step)

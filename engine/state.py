@@ -43,6 +43,7 @@ class State:
         return torch.tensor(value, device=next(self.averaged.parameters()).device) if self.capturable else value
 
     def _rates_in_place(self) -> None:
+        self.factor: float | None = None  # of the rates that were last set
         for optimiser in self.optimisers.values():
             group = optimiser.param_groups[0]
             group["lr"] = self._changing(float(group["lr"]))
@@ -70,6 +71,9 @@ class State:
 
     def set_rates(self, factor: float) -> None:
         """Every player's learning rate as a share of its full one."""
+        if factor == self.factor:
+            return
+        self.factor = factor
         for name, optimiser in self.optimisers.items():
             group = optimiser.param_groups[0]
             group["lr"] = _set(group["lr"], self.full_rates[name] * factor)

@@ -23,24 +23,24 @@ class Step:
             self.updates = [Graph(update, f"{cfg.recipe}, update of {player.name}")
                             for update, player in zip(self.updates, players, strict=True)]
 
-    def __call__(self) -> list[Tensor]:
+    def __call__(self) -> Tensor:
         """The losses [per player: its terms, unweighted, then its weighted total] of the last update of each, on the
-        device; nothing is read back to the host."""
+        device, float32; nothing is read back to the host."""
         values = []
         for number, (player, update) in enumerate(zip(self.players, self.updates, strict=True)):
             for turn in range(player.times):
                 position = self.state.step * player.times + turn
-                images = self.pipeline.fetch(number, position)
+                fetched = self.pipeline.fetch(number, position)
                 done = torch.full((), float(self.state.step), device=self.pipeline.device)
                 self.state.set_average_rate(position + 1)
                 world.seed_noise(self.pipeline.seed, number, position)
-                losses = update(*images, done)
-            values += losses
+                losses = update(*fetched, done)
+            values.append(losses)
         self.state.step += 1
-        return values
+        return torch.cat(values)
 
-    def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., list[Tensor]]:
-        """The player's update as a function of (x_lab, y_lab, x_unl, y_unl, step); images are bytes."""
+    def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., Tensor]:
+        """The player's update as a function of what the pipeline fetched and of the step; its losses."""
         state, pipeline = self.state, self.pipeline
         loss = torch.compile(player.loss) if cfg.compile else player.loss
 
@@ -49,10 +49,11 @@ class Step:
                 terms = loss(state.seen, batch)
             return terms, sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
 
-        def update(*fetched: Tensor) -> list[Tensor]:
+        def update(*inputs: Tensor) -> Tensor:
+            *fetched, step = inputs
             G = state.nets.get("G")
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
-            batch = pipeline.batch(*fetched, z)
+            batch = pipeline.batch(fetched, step, z)
             terms, total = judged(batch)
             move(state, player, total)
             if player.again:
@@ -60,18 +61,18 @@ class Step:
                 move(state, player, second, skipped=~player.again(total.detach(), batch.step))
             if state.evaluated in player.trains:
                 state.update_average()
-            return [*(terms[name].detach() for name in player.terms), total.detach()]
+            return torch.stack([*(terms[name] for name in player.terms), total]).detach()
 
         return told(update) if cfg.compile else update
 
 
-def told(update: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+def told(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The update of a compiled loss, with UserError where torch.compile fails: forwards, or backwards, which it
     compiles when gradients are first asked for."""
 
-    def guarded(*fetched: Tensor) -> list[Tensor]:
+    def guarded(*inputs: Tensor) -> Tensor:
         try:
-            return update(*fetched)
+            return update(*inputs)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"--compile: torch.compile failed ({reason}); leave the flag out") from None

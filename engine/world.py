@@ -27,6 +27,7 @@ def device(name: str) -> torch.device:
     if name.startswith("cuda") and int(known[1] or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in convolutions too; products are so by default
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same run
     where = torch.device(name)
     if where.index is not None:
         torch.cuda.set_device(where)  # streams and graphs are made on the current device

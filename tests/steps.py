@@ -9,7 +9,7 @@ TOY = {model: "Grey8" if model.startswith(("mlp", "pixelcnn")) else "Colour16" f
 
 def steps(run, count):
     """Train that many steps; the losses of each."""
-    return [torch.stack(run.step()).tolist() for _ in range(count)]
+    return [run.step().tolist() for _ in range(count)]
 
 
 def scheduled_steps(run, count):
@@ -24,7 +24,7 @@ def scheduled_steps(run, count):
 def batch_of(run, number):
     """The first batch of that player."""
     fetched = run.pipeline.fetch(number, 0)
-    return run.pipeline.batch(*fetched, torch.zeros(()),
+    return run.pipeline.batch(fetched, torch.zeros(()),
                               run.state.nets["G"].prior(8, "cpu") if "G" in run.state.nets else None)
 
 

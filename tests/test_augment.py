@@ -36,7 +36,7 @@ def test_every_image_has_a_draw_of_its_own(flip, shift):
 def test_training_sees_changed_images_and_changes_them_anew(build):
     plain, changed = build(dataset="Colour16"), build(dataset="Colour16", shift=3, flip=True)
     fetched = plain.pipeline.fetch(0, 0)
-    seen = [run.pipeline.batch(*fetched, torch.zeros(()), None) for run in (plain, changed, changed)]
+    seen = [run.pipeline.batch(fetched, torch.zeros(()), None) for run in (plain, changed, changed)]
     for images in ("x_lab", "x_unl"):
         first, second, third = (getattr(batch, images) for batch in seen)
         assert not torch.equal(first, second)

@@ -39,7 +39,7 @@ def bad_gan(build, file):
 
 def generator_terms(run, count=8):
     player = run.players[1]
-    batch = run.pipeline.batch(*run.pipeline.fetch(1, 0), torch.zeros(()), run.state.nets["G"].prior(count, "cpu"))
+    batch = run.pipeline.batch(run.pipeline.fetch(1, 0), torch.zeros(()), run.state.nets["G"].prior(count, "cpu"))
     return player.loss(run.state.seen, batch)
 
 
@@ -96,7 +96,7 @@ def test_the_density_is_frozen(bad_gan):
     (P,) = run.state.nets["density"].model
     before = [{k: v.clone() for k, v in net.state_dict().items()} for net in (P, run.state.nets["G"])]
     for _ in range(STEPS):
-        assert torch.stack(run.step()).isfinite().all()
+        assert run.step().isfinite().all()
     assert all(torch.equal(v, before[0][k]) for k, v in P.state_dict().items())
     assert any(not torch.equal(v, before[1][k]) for k, v in run.state.nets["G"].state_dict().items())
     assert not P.training
@@ -106,7 +106,7 @@ def test_resume_is_bitwise_and_takes_the_threshold_of_the_checkpoint(bad_gan, tm
     whole, half = bad_gan(low_density=1.0), bad_gan(low_density=1.0)
     for run in (whole, half):
         run.state.nets["density"].threshold.sub_(100)  # so that the term acts
-    expected = [torch.stack(whole.step()) for _ in range(2 * STEPS)]
+    expected = [whole.step() for _ in range(2 * STEPS)]
     assert all(row[-2] > 0 for row in expected)
     for _ in range(STEPS):
         half.step()
@@ -115,7 +115,7 @@ def test_resume_is_bitwise_and_takes_the_threshold_of_the_checkpoint(bad_gan, tm
     resumed = engine_run.build(half.cfg, state.load(path))
     assert resumed.state.nets["density"].threshold == half.state.nets["density"].threshold
     for row in expected[STEPS:]:
-        assert torch.equal(torch.stack(resumed.step()), row)
+        assert torch.equal(resumed.step(), row)
     for ours, theirs in zip(resumed.state.nets["G"].parameters(), whole.state.nets["G"].parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -24,7 +24,7 @@ def pipeline(images=IMAGES, place="device"):
 
 def test_pixels_and_labels_are_those_of_the_rows():
     ours = pipeline()
-    batch = ours.batch(*ours.fetch(1, 3), torch.tensor(3.0), None)
+    batch = ours.batch(ours.fetch(1, 3), torch.tensor(3.0), None)
     unlabelled, labelled = Stream(SPLIT.pool, 7, 2).take(12, 4), Stream(SPLIT.labelled, 7, LABELLED).take(12, 4)
     for images, rows in ((batch.x_unl, unlabelled), (batch.x_lab, labelled)):
         expected = (IMAGES[rows].astype(np.float64) - 127.5) / 127.5
@@ -41,7 +41,7 @@ def test_a_second_view_is_the_same_images_changed_anew():
                     augment=lambda x: x + torch.randint(0, 2, (len(x), 1, 1, 1), dtype=torch.uint8) * 3)
     fetched = ours.fetch(0, 0)
     torch.manual_seed(0)
-    views = [ours.batch(*fetched, torch.zeros(()), None) for _ in range(8)]
+    views = [ours.batch(fetched, torch.zeros(()), None) for _ in range(8)]
     changes = torch.stack([v.x_again - v.x_unl for v in views])
     assert set(changes.remainder(256).unique().tolist()) == {0, 3, 253}  # bytes wrap
 
@@ -49,15 +49,16 @@ def test_a_second_view_is_the_same_images_changed_anew():
 def test_labelled_and_unlabelled_images_are_augmented():
     ours = Pipeline(IMAGES, LABELS, SPLIT, Pixels(0, 1), 4, 7, torch.device("cpu"), augment=lambda x: 255 - x)
     fetched = ours.fetch(0, 0)
-    batch = ours.batch(*fetched, torch.zeros(()), None)
-    assert torch.equal(batch.x_lab, 255.0 - fetched[0])
-    assert torch.equal(batch.x_unl, 255.0 - fetched[2])
+    batch = ours.batch(fetched, torch.zeros(()), None)
+    x_lab, _, x_unl, _ = ours.images(fetched)
+    assert torch.equal(batch.x_lab, 255.0 - x_lab)
+    assert torch.equal(batch.x_unl, 255.0 - x_unl)
 
 
 def test_the_next_batch_is_fetched_ahead_once(monkeypatch):
     ours = pipeline(place="host")
-    gather, asked = ours._gather, []
-    monkeypatch.setattr(ours, "_gather", lambda *what: asked.append(what) or gather(*what))
+    read, asked = ours._read, []
+    monkeypatch.setattr(ours, "_read", lambda *what: asked.append(what) or read(*what))
     for position in range(3):
         ours.fetch(1, position)
     ours.worker.shutdown()
@@ -67,7 +68,7 @@ def test_the_next_batch_is_fetched_ahead_once(monkeypatch):
 def test_validation_rows_and_hidden_labels_are_never_drawn():
     ours = pipeline()
     assert ours.labels.tolist() == [0, 1, 2, 3] + [-1] * 16
-    drawn = {tuple(image.flatten().tolist()) for i in range(40) for image in ours.fetch(0, i)[2]}
+    drawn = {tuple(image.flatten().tolist()) for i in range(40) for image in ours.images(ours.fetch(0, i))[2]}
     assert len(drawn) == 19
 
 
@@ -79,7 +80,7 @@ def test_without_labelled_rows_there_are_unlabelled_images_alone(place, tmp_path
     ours = Pipeline(images, np.full(20, -1), split, Pixels(0, 1), 4, 7, torch.device("cpu"), place,
                     lambda x: augment(x, flip=True, shift=1))
     for position in range(12):
-        batch = ours.batch(*ours.fetch(0, position), torch.zeros(()), None)
+        batch = ours.batch(ours.fetch(0, position), torch.zeros(()), None)
         assert (batch.x_lab.shape, batch.y_lab.shape) == ((0, 3, 5, 4), (0,))
         assert batch.x_unl.shape == (4, 3, 5, 4)
         assert batch.y_unl.tolist() == [-1] * 4
@@ -88,11 +89,12 @@ def test_without_labelled_rows_there_are_unlabelled_images_alone(place, tmp_path
 def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.pipeline.WINDOW", 6 * IMAGES[0].nbytes)
     monkeypatch.setattr("datasets.pipeline.BLOCK", 2 * IMAGES[0].nbytes)
+    monkeypatch.setattr("datasets.pipeline.AHEAD", 3)  # batches
     (tmp_path / "images").write_bytes(b"a head of nine thousand bytes".ljust(9000) + IMAGES.tobytes())
     mapped = np.memmap(tmp_path / "images", np.uint8, "r", 9000, IMAGES.shape)
     places = [pipeline(), pipeline(place="host"), pipeline(mapped, "disk")]
     for position in (0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 9):  # jumps, as a resume makes one
-        first, *others = [ours.fetch(1, position) for ours in places]
+        first, *others = [ours.images(ours.fetch(1, position)) for ours in places]
         for other in others:
             assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 

@@ -239,7 +239,7 @@ def test_average_is_the_decayed_mean_without_the_bias_of_a_start_at_zero(build):
 
 def test_generator_and_discriminator_see_unlabelled_images_in_orders_of_their_own(build):
     run = build("improved-gan")
-    d, g = (run.pipeline.fetch(player, 0)[2] for player in (0, 1))
+    d, g = (run.pipeline.images(run.pipeline.fetch(player, 0))[2] for player in (0, 1))
     assert not torch.equal(d, g)
 
 

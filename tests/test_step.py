@@ -53,7 +53,7 @@ class Slow:
                 fetched = pipeline.fetch(number, position)
                 world.seed_noise(pipeline.seed, number, position)
                 z = state.nets["G"].prior(pipeline.batch_size, "cpu") if "G" in state.nets else None
-                batch = pipeline.batch(*fetched, torch.tensor(float(state.step)), z)
+                batch = pipeline.batch(fetched, torch.tensor(float(state.step)), z)
                 total = sum(player.loss(state.seen, batch).values())
                 self.move(player, torch.autograd.grad(total, state.moves[player.name]), position + 1)
                 if state.evaluated in player.trains and state.average:
