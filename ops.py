@@ -356,6 +356,19 @@ class Adam(torch.optim.Adam):
         for p in self.param_groups[0]["params"]:
             self.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device),
                              "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        self.compiled = None
+
+    def compile(self) -> None:
+        """Let the compiler make the update, which on a GPU takes a fraction of the fused kernel's time: that gives each
+        65,536 weights to one multiprocessor, and leaves the others idle."""
+        self.compiled = torch.compile(self._move, dynamic=False)
+
+    def _move(self, lift: float | Tensor, lists: list[list[Tensor]], lr: float | Tensor, **how) -> None:
+        moved, gradients, means, squares, counts = lists
+        beta1, beta2 = self.param_groups[0]["betas"]
+        torch._foreach_add_(squares, lift)
+        adam(moved, gradients, means, squares, [], counts, amsgrad=False, beta1=beta1, beta2=beta2, lr=lr,
+             weight_decay=0.0, eps=0.0, maximize=False, **how)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -363,9 +376,11 @@ class Adam(torch.optim.Adam):
         # the update where found_inf, a number on the device, is 1.
         group = self.param_groups[0]
         moved = [p for p in group["params"] if p.grad is not None]
-        means, squares, counts = ([self.state[p][name] for p in moved] for name in ("exp_avg", "exp_avg_sq", "step"))
+        lists = [moved, [p.grad for p in moved],
+                 *([self.state[p][name] for p in moved] for name in ("exp_avg", "exp_avg_sq", "step"))]
         skipped = getattr(self, "found_inf", None)
-        torch._foreach_add_(squares, self.lift if skipped is None else self.lift * (1 - skipped))
-        adam(moved, [p.grad for p in moved], means, squares, [], counts, fused=True, capturable=group["capturable"],
-             found_inf=skipped, amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"],
-             weight_decay=0.0, eps=0.0, maximize=False)
+        if self.compiled and skipped is None:
+            self.compiled(self.lift, lists, group["lr"], foreach=True, capturable=group["capturable"])
+        else:
+            lift = self.lift if skipped is None else self.lift * (1 - skipped)
+            self._move(lift, lists, group["lr"], fused=True, capturable=group["capturable"], found_inf=skipped)

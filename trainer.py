@@ -13,6 +13,7 @@ import dataclasses
 import json
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -27,7 +28,7 @@ MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_eve
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 
 
-def peek(argv: list[str]) -> argparse.Namespace:
+def peek(argv: Sequence[str]) -> argparse.Namespace:
     """The flags that decide what the others' defaults are."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name, default in (("dataset", Config.dataset), ("recipe", Config.recipe), ("checkpoint", None)):
@@ -37,7 +38,7 @@ def peek(argv: list[str]) -> argparse.Namespace:
     return parser.parse_known_args(argv)[0]
 
 
-def settings(argv: list[str]) -> Config:
+def settings(argv: Sequence[str]) -> Config:
     """Those of a new run: the command line over the recipe's settings for the data set."""
     first = peek(argv)
     recipe = recipes.find(first.recipe)
@@ -47,7 +48,7 @@ def settings(argv: list[str]) -> Config:
     return over(dataclasses.replace(default, labels=labels), recipe, argv)
 
 
-def over(default: Config, recipe: recipes.Recipe, argv: list[str]) -> Config:
+def over(default: Config, recipe: recipes.Recipe, argv: Sequence[str]) -> Config:
     """The command line over those settings of the recipe."""
     known = (textwrap.fill(f"{what}: {', '.join(names)}", 80, initial_indent="    ", subsequent_indent=8 * " ",
                            break_on_hyphens=False)
@@ -63,7 +64,7 @@ def foreign(recipe: recipes.Recipe) -> dict[str, str]:
             if field.name not in {known.name for known in dataclasses.fields(recipe.settings)}}
 
 
-def resumed(path: Path, argv: list[str]) -> Run:
+def resumed(path: Path, argv: Sequence[str]) -> Run:
     """The run of that checkpoint; UserError for a flag that would make it another run."""
     saved = state.load(path)
     if [path] != state.checkpoints(path.parent)[-1:]:
@@ -86,27 +87,40 @@ def resumed(path: Path, argv: list[str]) -> Run:
         return build(cfg, saved)
 
 
-def main(argv: list[str]) -> int:
-    lines = seeds.command_lines(argv)
-    if len(lines) > 1:
-        # Looked at before any of them starts, so that bad input is told once.
-        asked = [resolve(settings(line)) for line in lines]
-        return seeds.train(lines, build(asked[0]).device)
+def asked(argv: Sequence[str]) -> tuple[Run, Path | None]:
+    """The run of that command line, and the checkpoint that it goes on from."""
     checkpoint = peek(argv).checkpoint
     path = None if checkpoint is None else state.find(checkpoint)
-    run = resumed(path, argv) if path else build(settings(argv))
-    cfg = run.cfg
-    if cfg.dry_run:
-        print(json.dumps(as_dict(cfg) | {"data": run.pipeline.storage.place}, indent=1))
-        return 0
-    training = loop.go_on(run, path.parent) if path else loop.start(run)
+    return resumed(path, argv) if path else build(settings(argv)), path
+
+
+def begin(run: Run, path: Path | None = None) -> loop.Training:
+    """The run, ready to train in its folder, which is told."""
+    cfg, training = run.cfg, loop.go_on(run, path.parent) if path else loop.start(run)
     if run.state.step == cfg.steps:
         print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
           f"folder {training.folder}", file=sys.stderr)
-    finished = training.go()
-    if not finished:
+    return training
+
+
+def main(argv: list[str]) -> int:
+    lines = seeds.command_lines(argv)
+    if len(lines) > 1:
+        # Looked at before any of them starts, so that bad input is told once.
+        every = [resolve(settings(line)) for line in lines]
+        if every[0].dry_run:
+            return max(main(line) for line in lines)
+        return seeds.train(lines, lambda line: begin(*asked(line)), build(every[0]).device)
+    run, path = asked(argv)
+    if run.cfg.dry_run:
+        print(json.dumps(as_dict(run.cfg) | {"data": run.pipeline.storage.place}, indent=1))
+        return 0
+    training = begin(run, path)
+    if failed := loop.go([training])[0]:
+        raise failed
+    if not training.finished:
         print(f"stopped at step {run.state.step}; go on with: python trainer.py --checkpoint {training.folder}",
               file=sys.stderr)
         return 130

@@ -9,9 +9,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
@@ -27,10 +30,10 @@ from engine.run import Run
 # What an operator's name begins with decides; the first that fits counts.
 KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv",
          "noise": r"aten::(random_|normal_|uniform_|randn|rand)", "weight norm": r"aten::_weight_norm",
-         "optimisers": r"aten::_fused_adam|Optimizer", "average": r"aten::lerp|aten::_foreach_lerp",
+         "optimisers and average": r"aten::_fused_adam|aten::_foreach|aten::lerp|Optimizer",
          "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
          "batch norm": r"aten::.*(batch|instance)_norm", "other operators": r"aten::"}
-OUTSIDE = "Python, autograd and waiting"
+OUTSIDE = "Python, autograd, launches and waiting"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +56,19 @@ class Options:
     """PNG file for a picture of the table."""
 
 
+def operators(step: Callable[[], Any], steps: int, device: torch.device) -> dict[str, float]:
+    """Milliseconds of a step by operator: on a CPU the time of the calling thread in the operator itself, on a GPU that
+    of the kernels that it launches."""
+    cuda = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiler:
+        common.rate(step, steps, device)
+    return {event.key: (event.self_device_time_total if cuda else event.self_cpu_time_total) / steps / 1000
+            for event in profiler.key_averages() if event.device_type == DeviceType.CPU}
+
+
 def batches(run: Run, steps: int) -> float:
-    """Milliseconds a step of making its batches: rows chosen, gathered, augmented and cast."""
+    """Milliseconds a step of making its batches: rows chosen, gathered, augmented and cast. On a GPU those of the
+    kernels, since rows are chosen while it computes."""
     step, positions = torch.zeros((), device=run.device), itertools.count()
 
     def make() -> None:
@@ -64,27 +78,24 @@ def batches(run: Run, steps: int) -> float:
                 run.pipeline.batch(run.pipeline.fetch(number, position * player.times + turn), step, None)
 
     common.rate(make, common.WARM_UP, run.device)
+    if run.device.type == "cuda":
+        return sum(operators(make, steps, run.device).values())
     return 1000 / common.rate(make, steps, run.device)
 
 
-def inside(run: Run, steps: int) -> dict[str, float]:
-    """Milliseconds of a step by kind of operator: on a CPU the time of the calling thread in the operator itself, on a
-    GPU that of the kernels that it launches, which a CUDA graph would not tell apart; batches, made of many kinds, as
-    timed alone. What the step's whole time leaves is the last entry."""
-    step = run.step
-    common.rate(step, common.WARM_UP, run.device)
-    cuda = run.device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    with profile(activities=activities) as profiler:
-        common.rate(step, steps, run.device)
+def inside(eager: Run, run: Run, steps: int) -> dict[str, float]:
+    """Milliseconds of a step of `run` by kind of operator, as they are in `eager`, the same run without a CUDA graph,
+    which would not tell them apart; batches, made of many kinds, as timed alone. What the step's whole time leaves is
+    the last entry."""
+    for step in (eager.step, run.step):
+        common.rate(step, common.WARM_UP, run.device)
     found: dict[str, float] = defaultdict(float)
-    for event in profiler.key_averages():
-        kind = next((kind for kind, names in KINDS.items() if re.match(names, event.key)), None)
-        if kind:
-            found[kind] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / steps / 1000
-    found["batches"] = batches(run, steps)
+    for name, spent in operators(eager.step, steps, run.device).items():
+        if kind := next((kind for kind, names in KINDS.items() if re.match(names, name)), None):
+            found[kind] += spent
+    found["batches"] = batches(eager, steps)
     # The profiler slows small operators down, so the shares are scaled to the step without it.
-    whole = 1000 / common.rate(step, steps, run.device)
+    whole = 1000 / common.rate(run.step, steps, run.device)
     found[OUTSIDE] = max(0.0, whole - sum(found.values()))
     return {kind: value * whole / sum(found.values()) for kind, value in found.items()}
 
@@ -135,10 +146,10 @@ def main(argv: list[str]) -> None:
     options = parse(Options, argv, "breakdown.py", __doc__)
     spec = DATASETS[nearest(options.dataset, DATASETS, "--dataset")].spec
     cfg = recipes.defaults(recipes.find(options.recipe), spec)
-    cfg = dataclasses.replace(cfg, precision=options.precision, device=options.device, graph=False)
-    with common.synthetic(spec, cfg, test=10000) as run:
-        table = inside(run, options.steps)
-        table |= between(run)
+    cfg = dataclasses.replace(cfg, precision=options.precision, device=options.device)
+    with (common.synthetic(spec, dataclasses.replace(cfg, graph=False)) as eager,
+          common.synthetic(spec, cfg, test=10000) as run):
+        table = inside(eager, run, options.steps) | between(run)
     rows = common.Table(("what", "ms_per_step", "share"))
     for name, value in sorted(table.items(), key=lambda item: -item[1]):
         rows.add({"what": name, "ms_per_step": value, "share": value / sum(table.values())})

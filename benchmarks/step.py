@@ -55,6 +55,10 @@ class Options:
     """Arithmetic; if not given, auto where a recipe is named, and float32 and bfloat16 where none is."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    batch_size: int = 0
+    """Images in a batch; 0: as the recipe has it."""
+    compile: bool = False
+    """Compile the fast step (torch.compile)."""
     workers: int = 0
     """Processes of the plain step's DataLoader."""
     seconds: float = 20.0
@@ -195,7 +199,7 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     images = run.cfg.batch_size * sum(player.times for player in run.players)
     tflops, peak = counter.get_total_flops() * fast_its / 1e12, common.peak(run.device, run.cfg.precision)
     return {"recipe": run.cfg.recipe, "model": run.cfg.model, "precision": run.cfg.precision,
-            "batch_size": run.cfg.batch_size,
+            "batch_size": run.cfg.batch_size, "compiled": run.cfg.compile,
             "plain_its": plain_its, "fast_its": fast_its, "ratio": median(f / p for f, p in rates),
             "unlabelled_images_per_second": images * fast_its, "gflop_per_step": counter.get_total_flops() / 1e9,
             "tflops": tflops, "peak_tflops": peak, "share_of_peak": tflops / peak}
@@ -208,7 +212,8 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
     precisions = options.precision or (("auto",) if options.recipe else ("float32", "bfloat16"))
     for recipe, name, precision in itertools.product(chosen, names, precisions):
         cfg: Config = recipes.defaults(recipe, DATASETS[name].spec)
-        cfg = dataclasses.replace(cfg, precision=precision, device=options.device)
+        cfg = dataclasses.replace(cfg, precision=precision, device=options.device, compile=options.compile,
+                                  batch_size=options.batch_size or cfg.batch_size)
         with common.synthetic(DATASETS[name].spec, cfg) as run:
             yield measure(run, options.seconds, options.workers) | {"dataset": name}
 

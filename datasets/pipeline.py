@@ -14,7 +14,7 @@ from torch import Tensor
 from ops import Pixels
 
 from .splits import Split
-from .storage import BLOCK, WINDOW, Storage, to_device
+from .storage import BLOCK, WINDOW, Storage, current_stream, to_device
 from .stream import Stream
 
 AHEAD = 64  # batches whose rows are sent to the device together
@@ -42,6 +42,7 @@ class Pipeline:
         self.augment, self.second_view, self.storage = augment, second_view, Storage(images, place, device)
         # Batches that are not on the device are fetched while the one before is trained on.
         self.worker = None if place == "device" else ThreadPoolExecutor(1)
+        self.stream = current_stream(device)
         self.sent: dict[tuple[str, int], tuple[int, Tensor]] = {}  # position of the first row, rows on the device
         self.ahead: dict[tuple[str, int], tuple[tuple[int, int], Future]] = {}
         self.windows: dict[tuple[str, int], int] = {}
@@ -93,7 +94,8 @@ class Pipeline:
                     self.storage.forget(stream.rows_of(before))
                 self.storage.read_ahead(stream.rows_of(window + 1))
                 self.windows[what, number] = window
-        return self.storage.take(rows), self.labels[to_device(rows, self.device)]
+        with torch.cuda.stream(self.stream):
+            return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
     def fetch(self, player: int, position: int) -> list[Tensor]:
         """What `batch` makes a batch of, for that player's update number `position`: images and labels of labelled and

@@ -17,6 +17,12 @@ def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
 
 
+def current_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """For `torch.cuda.stream` in another thread, whose work on a GPU is to follow what is asked for here; None, with
+    which that does nothing, on a CPU."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+
 class Storage:
     """Images by row. The order of the rows (`Stream`) depends on their number and size, never on the place."""
 

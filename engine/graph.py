@@ -17,7 +17,9 @@ class Graph:
     def __init__(self, function: Callable[..., Tensor], name: str):
         self.function, self.name = function, name
         self.calls, self.graph = 0, None
-        self.stream = torch.cuda.Stream()
+        # In a lane its own stream: those of other lanes must not share what a library keeps for a stream.
+        current = torch.cuda.current_stream()
+        self.stream = torch.cuda.Stream() if current == torch.cuda.default_stream() else current
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         self.calls += 1

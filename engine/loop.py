@@ -1,17 +1,21 @@
 """The training loop: steps, and now and then a look at how it goes."""
+import contextlib
 import copy
 import json
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from config import UserError
+from datasets.storage import current_stream
 from engine import evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
 
@@ -31,13 +35,18 @@ class Training:
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
         self.test_errors: int | None = None  # at the last step
         self.bits = ""  # per dimension, in words
+        self.line: int | None = None  # of the terminal, for its progress, where several runs share one
 
-    def go(self) -> bool:
-        """Train to the last step, or until a signal asks to stop; True if it came to the end."""
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is done."""
+        return self.state.step == self.cfg.steps
+
+    def walk(self) -> Iterator[None]:
+        """Train to the last step or until `stop` is set, step by step, and leave a checkpoint there."""
         cfg, state_ = self.cfg, self.state
-        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(total=cfg.steps, initial=state_.step, desc=f"{cfg.recipe} {cfg.dataset}", unit="step",
-                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10)
+                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10, position=self.line)
         try:
             if state_.step == 0:
                 self._pictures(real=True)
@@ -46,19 +55,21 @@ class Training:
                 self.waiting.append(self.run.step())
                 bar.update()
                 self._now_and_then(bar)
+                yield
             self._written()
             if self.folder / f"model-{state_.step}.pt" not in state.checkpoints(self.folder):
                 self._save()
             self._written()
         finally:
             bar.close()
-            self.writer.shutdown()
-            self.log.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            if state_.step == 0 and not state.checkpoints(self.folder):  # the first step failed
-                shutil.rmtree(self.folder, ignore_errors=True)
-        return state_.step == cfg.steps
+            self.close()
+
+    def close(self) -> None:
+        """Give back what it holds. A run that has made no step leaves no folder."""
+        self.writer.shutdown()
+        self.log.close()
+        if self.state.step == 0 and not state.checkpoints(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def summary(self) -> str:
         """The accuracy on the test set of the step that counts, where there is a classifier, and what to do next, in
@@ -72,9 +83,6 @@ class Training:
             wrong = evaluate.errors(self.state.averaged, *self.sets["test"], self.run.device)
         return (f"test accuracy {report.accuracy(wrong, n, step, self.cfg.average)}"
                 f"{', best on validation' if best else ''}\nevaluate and {then}")
-
-    def _ask_to_stop(self, *_) -> None:
-        self.stop = True
 
     def _now_and_then(self, bar: tqdm) -> None:
         step, cfg = self.state.step, self.cfg
@@ -173,7 +181,11 @@ class Training:
             raise self._not_finite("a weight", self.state.step)
         self._written()
         content = copy.deepcopy(self.state.state_dict())  # the next step changes the tensors
-        self.writing = self.writer.submit(state.save, content, record(self.run), self.folder, self.cfg.keep)
+        self.writing = self.writer.submit(self._write, content, current_stream(self.run.device))
+
+    def _write(self, content: dict[str, Any], stream: torch.cuda.Stream | None) -> None:
+        with torch.cuda.stream(stream):
+            state.save(content, record(self.run), self.folder, self.cfg.keep)
 
     def _written(self) -> None:
         """Wait until the last checkpoint is on the disk; UserError if it could not be written."""
@@ -202,3 +214,29 @@ def go_on(run: Run, folder: Path) -> Training:
     return Training(run, folder)
 
 
+def go(trainings: Sequence[Training],
+       lanes: Sequence[contextlib.AbstractContextManager] = ()) -> list[UserError | None]:
+    """Train each to its last step, or all until a signal asks to stop; what went wrong with each. Several share a GPU:
+    each has a lane of its own there, and they make their steps in turns."""
+    def stop(*_) -> None:
+        for training in trainings:
+            training.stop = True
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    walks = {place: training.walk() for place, training in enumerate(trainings)}
+    failed: list[UserError | None] = [None] * len(trainings)
+    try:
+        while walks:
+            for place, walk in list(walks.items()):
+                with lanes[place] if lanes else contextlib.nullcontext():
+                    try:
+                        next(walk)
+                    except StopIteration:
+                        del walks[place]
+                    except UserError as error:
+                        del walks[place]
+                        failed[place] = error
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return failed

@@ -1,10 +1,11 @@
-"""Several seeds of one configuration in one call: each a run of its own, in a process of its own."""
+"""Several seeds of one configuration in one call, each a run of its own."""
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,8 +13,10 @@ from statistics import mean, stdev
 import torch
 
 from config import UserError, flags
-from engine import report
+from engine import loop, report, world
 
+Begin = Callable[[Sequence[str]], loop.Training]  # the run of a command line, ready to train
+AT_ONCE = 8  # runs on a GPU
 SCRIPT = Path(__file__).resolve().parent.parent / "trainer.py"
 
 
@@ -41,10 +44,10 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
     return lines
 
 
-def train(lines: Sequence[Sequence[str]], device: torch.device) -> int:
+def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device) -> int:
     """Train them all as `outcomes` does; prints the mean of their accuracies too. The exit status is 0 if every run
     came to its end."""
-    results = outcomes(lines, device)
+    results = outcomes(lines, begin, device)
     shares = [share for _, said in results if (share := report.share_right(said)) is not None]
     if len(shares) > 1:
         print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation of "
@@ -52,10 +55,41 @@ def train(lines: Sequence[Sequence[str]], device: torch.device) -> int:
     return max(status for status, _ in results)
 
 
-def outcomes(lines: Sequence[Sequence[str]], device: torch.device) -> list[tuple[int, str]]:
-    """Train them all, as many at once as there are cores (on CUDA: one after the other), each on one thread; small
-    networks gain more from that than from threads. Prints each result; returns each exit status and what it said."""
-    at_once = 1 if device.type == "cuda" else _cores()
+def outcomes(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device) -> list[tuple[int, str]]:
+    """Train them all: on a GPU AT_ONCE at once in this process, otherwise as many at once as there are cores, each in a
+    process of one thread; small networks gain more from that than from threads. Prints each result; returns each exit
+    status and what it said."""
+    if device.type == "cuda":
+        return [result for start in range(0, len(lines), AT_ONCE)
+                for result in in_turns(lines[start:start + AT_ONCE], begin, [world.Lane(device) for _ in lines])]
+    return in_processes(lines)
+
+
+def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
+             lanes: Sequence[contextlib.AbstractContextManager]) -> list[tuple[int, str]]:
+    """The `outcomes` of runs that share this process, each in a lane of its own, and make their steps in turns."""
+    trainings = []
+    try:
+        for place, (line, lane) in enumerate(zip(lines, lanes, strict=False)):
+            with lane:
+                trainings.append(begin(line))
+                trainings[-1].line = place
+    except UserError:
+        for training in trainings:
+            training.close()
+        raise
+    results = []
+    for line, lane, training, failed in zip(lines, lanes, trainings, loop.go(trainings, lanes), strict=False):
+        with lane:
+            said = training.summary() if training.finished and not failed else ""
+        print(f"{' '.join(line)}: {said or failed or 'not finished'}", flush=True)
+        results.append((0 if said else 2 if failed else 130, said))
+    return results
+
+
+def in_processes(lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    """The `outcomes` of runs in processes of their own."""
+    at_once = _cores()
     running: set[subprocess.Popen] = set()
     stopped: list[int] = []
 

@@ -4,7 +4,7 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class State:
         pairs = zip(self.averaged.state_dict().values(), judge.state_dict().values(), strict=True)
         self.followed = list(zip(*[(a, p) for a, p in pairs if a.is_floating_point()], strict=True))
         self.average_rate = self._changing(1.0)
+        self.toward = toward
         self._rates_in_place()
 
     def _changing(self, value: float) -> float | Tensor:
@@ -61,13 +62,7 @@ class State:
         Ba 2014, section 3). Running statistics are averaged alike."""
         if not self.average:
             return
-        averages, weights = self.followed
-        if self.capturable:  # a rate on the device has no fused kernel of lerp, but one of mul
-            away = torch._foreach_sub(weights, averages)
-            torch._foreach_mul_(away, self.average_rate)
-            torch._foreach_add_(averages, away)
-        else:
-            torch._foreach_lerp_(averages, weights, self.average_rate)
+        self.toward(*self.followed, self.average_rate)
 
     def set_rates(self, factor: float) -> None:
         """Every player's learning rate as a share of its full one."""
@@ -93,6 +88,16 @@ class State:
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(saved["optimisers"][name])
         self._rates_in_place()
+
+
+def toward(averages: Sequence[Tensor], weights: Sequence[Tensor], rate: float | Tensor) -> None:
+    """a <- a + rate (p - a) for each average and weight."""
+    if isinstance(rate, Tensor):  # on the device: lerp has no fused kernel for that, but mul has
+        away = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(away, rate)
+        torch._foreach_add_(averages, away)
+    else:
+        torch._foreach_lerp_(averages, weights, rate)
 
 
 def _set(holder: float | Tensor, value: float) -> float | Tensor:

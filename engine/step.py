@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+import ops
 from config import Config, UserError
 from datasets.pipeline import Batch, Pipeline
 from engine import world
@@ -18,6 +19,13 @@ class Step:
     def __init__(self, state: State, players: tuple[Player, ...], pipeline: Pipeline, weights: Mapping[str, float],
                  cfg: Config):
         self.state, self.players, self.pipeline = state, players, pipeline
+        if cfg.compile:
+            torch._dynamo.config.recompile_limit = 64  # each of several runs in one process compiles for its own nets
+        if cfg.compile and state.capturable:
+            state.toward = torch.compile(state.toward, dynamic=False)
+            for optimiser in state.optimisers.values():
+                if isinstance(optimiser, ops.Adam):
+                    optimiser.compile()
         self.updates = [self._update(player, weights, cfg) for player in players]
         if cfg.graph and state.capturable:
             self.updates = [Graph(update, f"{cfg.recipe}, update of {player.name}")
@@ -41,43 +49,49 @@ class Step:
 
     def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., Tensor]:
         """The player's update as a function of what the pipeline fetched and of the step; its losses."""
-        state, pipeline = self.state, self.pipeline
-        loss = torch.compile(player.loss) if cfg.compile else player.loss
+        state, pipeline, nets = self.state, self.pipeline, self.state.seen
+        factors = {name: weights.get(f"{player.name}/{name}", 1.0) for name in player.terms}
 
-        def judged(batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        def judged(batch: Batch) -> tuple[Tensor, Tensor]:
+            """The losses as they are told, and the total that is minimised."""
             with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=cfg.precision == "bfloat16"):
-                terms = loss(state.seen, batch)
-            return terms, sum(weights.get(f"{player.name}/{name}", 1.0) * term for name, term in terms.items())
+                terms = player.loss(nets, batch)
+            first, *others = (term if factors[name] == 1 else factors[name] * term for name, term in terms.items())
+            total = sum(others, start=first)
+            return torch.stack([*(terms[name] for name in player.terms), total]).detach(), total
+
+        if cfg.compile:
+            judged = torch.compile(judged)
 
         def update(*inputs: Tensor) -> Tensor:
             *fetched, step = inputs
             G = state.nets.get("G")
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
             batch = pipeline.batch(fetched, step, z)
-            terms, total = judged(batch)
+            told, total = judged(batch)
             move(state, player, total)
             if player.again:
                 _, second = judged(batch._replace(z=G.prior(pipeline.batch_size, pipeline.device)))
                 move(state, player, second, skipped=~player.again(total.detach(), batch.step))
             if state.evaluated in player.trains:
                 state.update_average()
-            return torch.stack([*(terms[name] for name in player.terms), total]).detach()
+            return told
 
-        return told(update) if cfg.compile else update
+        return guarded(update) if cfg.compile else update
 
 
-def told(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def guarded(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The update of a compiled loss, with UserError where torch.compile fails: forwards, or backwards, which it
     compiles when gradients are first asked for."""
 
-    def guarded(*inputs: Tensor) -> Tensor:
+    def checked(*inputs: Tensor) -> Tensor:
         try:
             return update(*inputs)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"--compile: torch.compile failed ({reason}); leave the flag out") from None
 
-    return guarded
+    return checked
 
 
 def move(state: State, player: Player, total: Tensor, skipped: Tensor | None = None) -> None:

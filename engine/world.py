@@ -92,6 +92,24 @@ def seed_noise(seed: int, who: int, update: int = 0) -> None:
         torch.cuda.manual_seed_all(int(state[0] >> 1))
 
 
+class Lane:
+    """A stream of a GPU with random numbers of its own. What is asked of the GPU inside neither waits for what was
+    asked in other lanes nor changes what they draw, so that several runs can share the GPU in turns."""
+
+    def __init__(self, where: torch.device):
+        with torch.cuda.device(where):
+            torch.cuda.init()
+            self.stream, self.generator = torch.cuda.Stream(), torch.Generator(where)
+
+    def __enter__(self) -> None:
+        self.outside = torch.cuda.current_stream(self.stream.device)
+        torch.cuda.set_stream(self.stream)
+        torch.cuda.default_generators[self.stream.device_index].graphsafe_set_state(self.generator)
+
+    def __exit__(self, *_) -> None:
+        torch.cuda.set_stream(self.outside)
+
+
 def versions() -> dict[str, str]:
     """Versions that a number depends on, for config.json."""
     packages = {module.__name__: str(module.__version__) for module in (torch, torchvision, h5py, np)}

@@ -33,7 +33,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(recipe, toy, options, build, 
         for number in range(len(cpu.players)):
             batch = batch_of(cpu, number)
             torch.testing.assert_close(*(losses_and_gradients(run, number, batch) for run in (cuda, cpu)),
-                                       rtol=1e-6, atol=1e-9)
+                                       rtol=1e-6, atol=1e-7)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -79,3 +79,12 @@ def test_on_cuda_images_from_elsewhere_are_the_same(place, build):
         ours, theirs = (run.pipeline.images(run.pipeline.fetch(0, position)) for run in (resident, streamed))
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert steps(streamed, 5) == steps(resident, 5)
+
+
+def test_a_compiled_step_is_the_step(build):
+    """On a GPU the optimisers and the average are compiled, too."""
+    eager, compiled = (build(device="cuda", precision="float32", compile=how) for how in (False, True))
+    for run in (eager, compiled):
+        without_noise(run)
+    torch.testing.assert_close(torch.tensor(steps(compiled, 8)), torch.tensor(steps(eager, 8)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(weights(compiled), weights(eager), rtol=1e-2, atol=1e-3)
