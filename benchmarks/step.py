@@ -189,7 +189,8 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
             plain.step()
 
     counts = {}
-    with FlopCounterMode(display=False) as counter:  # a replayed CUDA graph would count as nothing
+    # A replayed CUDA graph would count as nothing, and what is compiled under a counter stays uncompiled.
+    with FlopCounterMode(display=False) as counter, torch.compiler.set_stance("force_eager"):
         fast()
     for step in (fast, slow):
         common.rate(step, common.WARM_UP, run.device)
