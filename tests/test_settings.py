@@ -14,7 +14,7 @@ def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     cfg = recipes.defaults(found, spec)
     assert cfg.dataset == dataset
     assert cfg.labels % spec.classes == 0
-    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000)
+    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000, 2000)
     assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
 
 
