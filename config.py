@@ -116,7 +116,8 @@ class Config:
     """Steps between lines of metrics.jsonl and points of the loss curves."""
     eval_every: CountOrNone = 0
     """Steps between evaluations on the test set, for the curve only.
-    0: a twentieth of the run, but at most 2000, or 10000 on a GPU, and so seldom that they take little of the time."""
+    0: a twentieth of the run, but at most 2000, and so seldom that they take a few per cent of the time; on a GPU a
+    fifth of the run, but at most 5000, or if that is more a twentieth, but at most 10000."""
     save_every: CountOrNone = 0
     """Steps between checkpoints (0: as --eval_every)."""
     keep: Count = 2

@@ -24,7 +24,9 @@ from engine.step import Step, rate_factor
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
 EVALUATION_SHARE = 0.03  # of the training time
-MOST_STEPS = {"cpu": 2000, "cuda": 10_000}  # between two looks at the run, which take a GPU as long as a hundred steps
+# Least and most steps between evaluations, samples and checkpoints. To a GPU they cost as much as 150 steps, most of it
+# on the host.
+INTERVALS = {"cpu": (0, 2000), "cuda": (5000, 10_000)}
 
 
 class Run(NamedTuple):
@@ -105,9 +107,9 @@ def held_out(cfg: Config, labels: np.ndarray, labelled: int) -> Config:
     return dataclasses.replace(cfg, validation=count)
 
 
-def scheduled(cfg: Config, pool: int, test: int, most: int) -> Config:
-    """The settings with steps, epochs and intervals, of at most so many steps, worked out for that many unlabelled and
-    test images."""
+def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
+    """The settings with steps, epochs and intervals worked out for that many unlabelled and test images and that kind of
+    device."""
     if cfg.batch_size > pool:
         raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images; use at most as many")
     per_epoch = pool // cfg.batch_size
@@ -115,6 +117,8 @@ def scheduled(cfg: Config, pool: int, test: int, most: int) -> Config:
     check(dataclasses.replace(cfg, steps=steps))
     # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
     seldom = math.ceil(2 * test / (15 * cfg.batch_size) / EVALUATION_SHARE)
+    least, most = INTERVALS[device]
+    seldom = max(seldom, min(least, steps // 5))
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), most) / cfg.log_every) * cfg.log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
@@ -137,7 +141,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
         data = evaluate.as_trained(data, saved, cfg.data_dir)
     images, labels = data.arrays.train_image, data.arrays.train_label
     cfg, split = divided(cfg, labels, data.spec.classes, saved)
-    cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image), MOST_STEPS[device.type])
+    cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image), device.type)
     if saved and saved["step"] > cfg.steps:
         raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
     world.seed_noise(cfg.seed, world.WEIGHTS)

@@ -14,7 +14,7 @@ def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     cfg = recipes.defaults(found, spec)
     assert cfg.dataset == dataset
     assert cfg.labels % spec.classes == 0
-    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000, 2000)
+    resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000, "cpu")
     assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
 
 
@@ -53,3 +53,12 @@ def test_settings_are_the_papers(recipe, dataset, data_dir):
     cfg = recipes.defaults(recipes.find(recipe), datasets.spec(dataset, data_dir))
     expected = PUBLISHED[recipe, dataset]
     assert {name: getattr(cfg, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("device", "steps", "interval"), [
+    ("cpu", 24_000, 1200), ("cpu", 180_000, 2000), ("cpu", 600, 450),  # so seldom that it takes 3 % of the time
+    ("cuda", 600, 450), ("cuda", 24_000, 4800), ("cuda", 60_000, 5000), ("cuda", 180_000, 9000),
+    ("cuda", 600_000, 10_000)])
+def test_looks_at_a_run_take_little_of_its_time(device, steps, interval, settings):
+    cfg = engine_run.scheduled(engine_run.resolve(settings(steps=steps, batch_size=100)), 50_000, 10_000, device)
+    assert (cfg.eval_every, cfg.save_every, cfg.sample_every) == 3 * (interval,)
