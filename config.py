@@ -111,7 +111,8 @@ class Config:
     graph: bool = True
     """On CUDA, replay each player's update as one graph of kernels."""
     compile: bool = False
-    """Compile the losses with torch.compile: minutes at the start, the results differ in rounding."""
+    """Let torch.compile make the losses, and on CUDA Adam and the average: half a minute or more at the start, the
+    results differ in rounding."""
     log_every: Count = 50
     """Steps between lines of metrics.jsonl and points of the loss curves."""
     eval_every: CountOrNone = 0

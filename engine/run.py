@@ -108,8 +108,8 @@ def held_out(cfg: Config, labels: np.ndarray, labelled: int) -> Config:
 
 
 def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
-    """The settings with steps, epochs and intervals worked out for that many unlabelled and test images and that kind of
-    device."""
+    """The settings with steps, epochs and intervals worked out for that many unlabelled and test images and for a
+    "cpu" or "cuda"."""
     if cfg.batch_size > pool:
         raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images; use at most as many")
     per_epoch = pool // cfg.batch_size
