@@ -60,8 +60,9 @@ def outcomes(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device)
     process of one thread; small networks gain more from that than from threads. Prints each result; returns each exit
     status and what it said."""
     if device.type == "cuda":
-        return [result for start in range(0, len(lines), AT_ONCE)
-                for result in in_turns(lines[start:start + AT_ONCE], begin, [world.Lane(device) for _ in lines])]
+        groups = [lines[start:start + AT_ONCE] for start in range(0, len(lines), AT_ONCE)]
+        return [result for group in groups
+                for result in in_turns(group, begin, [world.Lane(device) for _ in group])]
     return in_processes(lines)
 
 
@@ -70,7 +71,7 @@ def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
     """The `outcomes` of runs that share this process, each in a lane of its own, and make their steps in turns."""
     trainings = []
     try:
-        for place, (line, lane) in enumerate(zip(lines, lanes, strict=False)):
+        for place, (line, lane) in enumerate(zip(lines, lanes, strict=True)):
             with lane:
                 trainings.append(begin(line))
                 trainings[-1].line = place
@@ -79,7 +80,7 @@ def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
             training.close()
         raise
     results = []
-    for line, lane, training, failed in zip(lines, lanes, trainings, loop.go(trainings, lanes), strict=False):
+    for line, lane, training, failed in zip(lines, lanes, trainings, loop.go(trainings, lanes), strict=True):
         with lane:
             said = training.summary() if training.finished and not failed else ""
         print(f"{' '.join(line)}: {said or failed or 'not finished'}", flush=True)
