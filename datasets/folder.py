@@ -87,12 +87,13 @@ def _tell(root: Path, problems: Sequence[Problem], strict: bool) -> None:
     """One list of all that was found; UserError if there is anything and that is refused."""
     if not problems:
         return
-    print(f"{root}: {len(problems)} files are left out or doubtful:", file=sys.stderr)
+    files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
+    print(f"{root}: {files} left out or doubtful:", file=sys.stderr)
     for file, reason in sorted(problems):
         print(f"  {shown(file)}: {reason}", file=sys.stderr)
     if strict:
-        raise UserError(f"--strict: {len(problems)} files of {root} are unusable or doubtful (see the list); "
-                        "mend or remove them, or leave the flag out")
+        raise UserError(f"--strict: {files} unusable or doubtful in {root} (see the list); mend or remove what is not "
+                        "right, or leave the flag out")
 
 
 def sides(size: str) -> tuple[int, int]:

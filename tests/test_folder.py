@@ -100,7 +100,7 @@ def test_what_cannot_be_used_is_told_in_one_list(tmp_path, pictures):
     lines = [line for line in errors(done) if "picture/s]" not in line]
     assert done.returncode == 2
     assert lines[0] == "pictures: 7 files are left out or doubtful:"
-    assert lines[-1].startswith("download.py: error: --strict: 7 files of pictures")
+    assert lines[-1].startswith("download.py: error: --strict: 7 files are unusable or doubtful in pictures")
     told = [line.strip() for line in lines[1:-1]]
     assert [any(line.startswith(reason) for line in told) for reason in expected] == [True] * 6
     contradiction = next(line for line in told if "both are kept" in line)
