@@ -1,5 +1,6 @@
 """Layers against their formulas, and against the library where it has the same one."""
 import copy
+from functools import partial
 
 import pytest
 import scipy.stats
@@ -127,6 +128,25 @@ def test_adam_skips_an_update_as_if_it_had_not_been():
             optimiser.step()
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, torch.ones(5))
+
+
+def test_compiled_adam_is_adam(monkeypatch):
+    """As it is on a GPU, with the rate in a tensor; but for the code that a compiler would make."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch.manual_seed(0)
+    sets = [[nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (5,))] for _ in range(2)]
+    plain, compiled = (ops.Adam(ps, 1e-2, (0.5, 0.999)) for ps in sets)
+    compiled.param_groups[0].update(lr=torch.tensor(1e-2), capturable=True)
+    compiled.compile()
+    for _ in range(3):
+        for ours, theirs in zip(*sets, strict=True):
+            ours.grad = torch.randn_like(ours)
+            theirs.grad = ours.grad.clone()
+        plain.step()
+        compiled.step()
+    torch.testing.assert_close(*sets)
+    assert (sets[1][0] - 1).abs().max() > 0.01
+    torch._dynamo.reset()
 
 
 def test_adam_moves_nothing_on_a_zero_gradient():
