@@ -3,7 +3,7 @@
     python trainer.py --dataset SVHN                     # a recipe's published settings for that data set
     python trainer.py --dataset SVHN --help              # what they are
     python trainer.py --checkpoint RUN                   # go on from the newest checkpoint of a run folder
-    python trainer.py --seed 1 2 3 --label_seed 1 2 3    # three runs, side by side, and their mean
+    python trainer.py --seed 1 2 3 --label_seed 1 2 3    # three runs at once, and their mean
 """
 import engine.interrupt  # noqa: F401, before all that takes long
 
@@ -15,12 +15,13 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import models
 import recipes
 from config import Config, UserError, as_dict, from_dict, guarded, parse
-from engine import loop, seeds, state
+from engine import loop, seeds, state, world
 from engine.run import Run, build, resolve
 
 MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_every", "eval_every", "sample_every",
@@ -94,10 +95,20 @@ def asked(argv: Sequence[str]) -> tuple[Run, Path | None]:
     return resumed(path, argv) if path else build(settings(argv)), path
 
 
-def begin(run: Run, path: Path | None = None) -> loop.Training:
-    """The run, ready to train in its folder, which is told."""
+def settled(run: Run) -> dict[str, Any]:
+    """The settings of a run and where its images are, as plain values."""
+    return as_dict(run.cfg) | {"data": run.pipeline.storage.place}
+
+
+def begin(argv: Sequence[str]) -> loop.Training:
+    """The run of that command line, ready to train in its folder, which is told."""
+    return ready(*asked(argv))
+
+
+def ready(run: Run, path: Path | None) -> loop.Training:
+    """The run, new or of that checkpoint, ready to train in its folder, which is told."""
     cfg, training = run.cfg, loop.go_on(run, path.parent) if path else loop.start(run)
-    if run.state.step == cfg.steps:
+    if training.finished:
         print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
@@ -111,18 +122,21 @@ def main(argv: list[str]) -> int:
         # Looked at before any of them starts, so that bad input is told once.
         every = [resolve(settings(line)) for line in lines]
         if every[0].dry_run:
-            return max(main(line) for line in lines)
-        return seeds.train(lines, lambda line: begin(*asked(line)), build(every[0]).device)
+            print(json.dumps([settled(asked(line)[0]) for line in lines], indent=1))
+            return 0
+        device = world.device(every[0].device)
+        if device.type == "cpu":
+            build(every[0])
+        return seeds.train(lines, begin, device)
     run, path = asked(argv)
     if run.cfg.dry_run:
-        print(json.dumps(as_dict(run.cfg) | {"data": run.pipeline.storage.place}, indent=1))
+        print(json.dumps(settled(run), indent=1))
         return 0
-    training = begin(run, path)
+    training = ready(run, path)
     if failed := loop.go([training])[0]:
         raise failed
     if not training.finished:
-        print(f"stopped at step {run.state.step}; go on with: python trainer.py --checkpoint {training.folder}",
-              file=sys.stderr)
+        print(training.hint(), file=sys.stderr)
         return 130
     print(training.summary())
     return 0

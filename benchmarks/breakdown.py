@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,18 @@ def operators(step: Callable[[], Any], steps: int, device: torch.device) -> dict
             for event in profiler.key_averages() if event.device_type == DeviceType.CPU}
 
 
-def batches(run: Run, steps: int) -> float:
-    """Milliseconds a step of making its batches: rows chosen, gathered, augmented and cast. On a GPU those of the
-    kernels, since rows are chosen while it computes."""
+def kinds(times: dict[str, float]) -> Counter[str]:
+    """The times of `operators` by kind."""
+    found: Counter[str] = Counter()
+    for name, spent in times.items():
+        if kind := next((kind for kind, names in KINDS.items() if re.match(names, name)), None):
+            found[kind] += spent
+    return found
+
+
+def batches(run: Run, steps: int) -> tuple[float, Counter[str]]:
+    """Milliseconds a step of making its batches, rows chosen, gathered, augmented and cast, and their parts by kind of
+    operator. On a GPU all of it is that of kernels, since rows are chosen while it computes."""
     step, positions = torch.zeros((), device=run.device), itertools.count()
 
     def make() -> None:
@@ -78,9 +87,9 @@ def batches(run: Run, steps: int) -> float:
                 run.pipeline.batch(run.pipeline.fetch(number, position * player.times + turn), step, None)
 
     common.rate(make, common.WARM_UP, run.device)
-    if run.device.type == "cuda":
-        return sum(operators(make, steps, run.device).values())
-    return 1000 / common.rate(make, steps, run.device)
+    parts = operators(make, steps, run.device)
+    whole = sum(parts.values()) if run.device.type == "cuda" else 1000 / common.rate(make, steps, run.device)
+    return whole, kinds(parts)
 
 
 def inside(eager: Run, run: Run, steps: int) -> dict[str, float]:
@@ -89,11 +98,9 @@ def inside(eager: Run, run: Run, steps: int) -> dict[str, float]:
     the last entry."""
     for step in (eager.step, run.step):
         common.rate(step, common.WARM_UP, run.device)
-    found: dict[str, float] = defaultdict(float)
-    for name, spent in operators(eager.step, steps, run.device).items():
-        if kind := next((kind for kind, names in KINDS.items() if re.match(names, name)), None):
-            found[kind] += spent
-    found["batches"] = batches(eager, steps)
+    made, parts = batches(eager, steps)
+    found = kinds(operators(eager.step, steps, run.device)) - parts
+    found["batches"] = made
     # The profiler slows small operators down, so the shares are scaled to the step without it.
     whole = 1000 / common.rate(run.step, steps, run.device)
     found[OUTSIDE] = max(0.0, whole - sum(found.values()))

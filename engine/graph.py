@@ -17,9 +17,8 @@ class Graph:
     def __init__(self, function: Callable[..., Tensor], name: str):
         self.function, self.name = function, name
         self.calls, self.graph = 0, None
-        # In a lane its own stream: those of other lanes must not share what a library keeps for a stream.
-        current = torch.cuda.current_stream()
-        self.stream = torch.cuda.Stream() if current == torch.cuda.default_stream() else current
+        # Of its own: what other threads ask for on a stream that is recorded becomes part of the graph.
+        self.stream = torch.cuda.Stream()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         self.calls += 1

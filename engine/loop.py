@@ -45,8 +45,9 @@ class Training:
     def walk(self) -> Iterator[None]:
         """Train to the last step or until `stop` is set, step by step, and leave a checkpoint there."""
         cfg, state_ = self.cfg, self.state
+        place = {} if self.line is None else {"position": self.line}  # None would hide TQDM_POSITION
         bar = tqdm(total=cfg.steps, initial=state_.step, desc=f"{cfg.recipe} {cfg.dataset}", unit="step",
-                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10, position=self.line)
+                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10, **place)
         try:
             if state_.step == 0:
                 self._pictures(real=True)
@@ -65,11 +66,15 @@ class Training:
             self.close()
 
     def close(self) -> None:
-        """Give back what it holds. A run that has made no step leaves no folder."""
+        """Give back what it holds. A run that has neither made a step nor saved a checkpoint leaves no folder."""
         self.writer.shutdown()
         self.log.close()
         if self.state.step == 0 and not state.checkpoints(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def hint(self) -> str:
+        """Where a run that did not come to its end stopped, and how it goes on, in words."""
+        return f"stopped at step {self.state.step}; go on with: python trainer.py --checkpoint {self.folder}"
 
     def summary(self) -> str:
         """The accuracy on the test set of the step that counts, where there is a classifier, and what to do next, in
@@ -86,7 +91,7 @@ class Training:
 
     def _now_and_then(self, bar: tqdm) -> None:
         step, cfg = self.state.step, self.cfg
-        last = step == cfg.steps
+        last = self.finished
         if step % cfg.log_every == 0 or last:
             self._flush(bar)
         if step % cfg.eval_every == 0 or last:
@@ -138,7 +143,7 @@ class Training:
         self.log.scalars(self.state.step, {"bits_per_dimension/test": bits})
         self.shown["test"] = f"{bits:.3f}"
         bar.set_postfix(self.shown, refresh=False)
-        if self.state.step == self.cfg.steps:
+        if self.finished:
             self.log.result({"bits_per_dimension/test": bits})
 
     def _accuracies(self, bar: tqdm) -> None:
@@ -154,7 +159,7 @@ class Training:
         self.log.scalars(self.state.step, curves)
         self.shown["test"] = f"{curves['accuracy/test']:.2%}"
         bar.set_postfix(self.shown, refresh=False)
-        if self.state.step == self.cfg.steps:
+        if self.finished:
             self.test_errors = wrong["test"]
             self.log.result({name: curves[name] for name in ("accuracy/test", "accuracy/test_raw_weights")})
 
@@ -216,19 +221,21 @@ def go_on(run: Run, folder: Path) -> Training:
 
 def go(trainings: Sequence[Training],
        lanes: Sequence[contextlib.AbstractContextManager] = ()) -> list[UserError | None]:
-    """Train each to its last step, or all until a signal asks to stop; what went wrong with each. Several share a GPU:
-    each has a lane of its own there, and they make their steps in turns."""
+    """Train each to its last step, or all until a signal asks to stop; what went wrong with each, of several also told
+    at once. Several share a GPU: each has a lane of its own there, and they make their steps in turns. An error that is
+    no UserError stops them all, each with a checkpoint."""
     def stop(*_) -> None:
         for training in trainings:
             training.stop = True
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     walks = {place: training.walk() for place, training in enumerate(trainings)}
+    lanes = lanes or [contextlib.nullcontext()] * len(trainings)
     failed: list[UserError | None] = [None] * len(trainings)
     try:
         while walks:
             for place, walk in list(walks.items()):
-                with lanes[place] if lanes else contextlib.nullcontext():
+                with lanes[place]:
                     try:
                         next(walk)
                     except StopIteration:
@@ -236,6 +243,15 @@ def go(trainings: Sequence[Training],
                     except UserError as error:
                         del walks[place]
                         failed[place] = error
+                        if len(trainings) > 1:
+                            tqdm.write(f"{trainings[place].folder}: {error}", sys.stderr)
+    except BaseException:
+        stop()
+        for place, walk in walks.items():
+            with lanes[place], contextlib.suppress(Exception):
+                for _ in walk:
+                    pass
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -60,10 +60,19 @@ def outcomes(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device)
     process of one thread; small networks gain more from that than from threads. Prints each result; returns each exit
     status and what it said."""
     if device.type == "cuda":
-        groups = [lines[start:start + AT_ONCE] for start in range(0, len(lines), AT_ONCE)]
-        return [result for group in groups
-                for result in in_turns(group, begin, [world.Lane(device) for _ in group])]
+        return in_groups(lines, begin, lambda: world.Lane(device))
     return in_processes(lines)
+
+
+def in_groups(lines: Sequence[Sequence[str]], begin: Begin,
+              lane: Callable[[], contextlib.AbstractContextManager]) -> list[tuple[int, str]]:
+    """The `outcomes` of runs of which AT_ONCE share this process at a time; after an interrupt no others are begun."""
+    results: list[tuple[int, str]] = []
+    for start in range(0, len(lines), AT_ONCE):
+        group = lines[start:start + AT_ONCE]
+        stopped = any(status == 130 for status, _ in results)
+        results += [(130, "")] * len(group) if stopped else in_turns(group, begin, [lane() for _ in group])
+    return results
 
 
 def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
@@ -75,7 +84,7 @@ def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
             with lane:
                 trainings.append(begin(line))
                 trainings[-1].line = place
-    except UserError:
+    except BaseException:
         for training in trainings:
             training.close()
         raise
@@ -83,7 +92,7 @@ def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
     for line, lane, training, failed in zip(lines, lanes, trainings, loop.go(trainings, lanes), strict=True):
         with lane:
             said = training.summary() if training.finished and not failed else ""
-        print(f"{' '.join(line)}: {said or failed or 'not finished'}", flush=True)
+        print(f"{' '.join(line)}: {said or failed or training.hint()}", flush=True)
         results.append((0 if said else 2 if failed else 130, said))
     return results
 

@@ -81,8 +81,8 @@ class Step:
 
 
 def guarded(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The update of a compiled loss, with UserError where torch.compile fails: forwards, or backwards, which it
-    compiles when gradients are first asked for."""
+    """A compiled update, with UserError where torch.compile fails: forwards, or backwards, which it compiles when
+    gradients are first asked for."""
 
     def checked(*inputs: Tensor) -> Tensor:
         try:

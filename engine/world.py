@@ -104,10 +104,13 @@ class Lane:
     def __enter__(self) -> None:
         self.outside = torch.cuda.current_stream(self.stream.device)
         torch.cuda.set_stream(self.stream)
-        torch.cuda.default_generators[self.stream.device_index].graphsafe_set_state(self.generator)
+        default = torch.cuda.default_generators[self.stream.device_index]
+        self.drawn_outside = default.graphsafe_get_state()
+        default.graphsafe_set_state(self.generator)
 
     def __exit__(self, *_) -> None:
         torch.cuda.set_stream(self.outside)
+        torch.cuda.default_generators[self.stream.device_index].graphsafe_set_state(self.drawn_outside)
 
 
 def versions() -> dict[str, str]:

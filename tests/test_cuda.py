@@ -84,6 +84,8 @@ def test_on_cuda_images_from_elsewhere_are_the_same(place, build):
 def test_a_compiled_step_is_the_step(build):
     """On a GPU the optimisers and the average are compiled, too."""
     eager, compiled = (build(device="cuda", precision="float32", compile=how) for how in (False, True))
+    assert compiled.state.toward is not state.toward
+    assert all(optimiser.compiled for optimiser in compiled.state.optimisers.values())
     for run in (eager, compiled):
         without_noise(run)
     torch.testing.assert_close(torch.tensor(steps(compiled, 8)), torch.tensor(steps(eager, 8)), rtol=1e-3, atol=1e-4)

@@ -1,6 +1,8 @@
 """What several seeds in one call print."""
 import contextlib
 import io
+import os
+import signal
 import sys
 
 import pytest
@@ -31,12 +33,16 @@ def test_lines_of_runs_that_end_together_do_not_run_into_each_other(tmp_path, mo
     assert sorted(filter(None, sys.stdout.pieces)) == ["--seed 1: not finished\n", "--seed 2: not finished\n"]
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[
-    pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")])])
-def test_runs_that_share_a_process_are_the_runs_alone(device, build, capsys):
+ON_CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize(("device", "place"), [
+    ("cpu", "device"), ("cpu", "host"),
+    pytest.param("cuda", "device", marks=ON_CUDA), pytest.param("cuda", "host", marks=ON_CUDA)])
+def test_runs_that_share_a_process_are_the_runs_alone(device, place, build, capsys):
     """Also where one of them fails on its way."""
     where, begun = torch.device(device), {}
-    changes = {"device": device, "steps": 14, "eval_every": 5, "save_every": 4, "log_every": 2}
+    changes = {"device": device, "data": place, "steps": 14, "eval_every": 5, "save_every": 3, "log_every": 2}
 
     def begin(line):
         begun[line] = build(seed=int(line), prefix=line, **changes)
@@ -55,12 +61,52 @@ def test_runs_that_share_a_process_are_the_runs_alone(device, build, capsys):
         assert_bitwise(weights(begun[line]), weights(alone))
 
 
-def test_bad_input_of_a_later_run_leaves_no_folder_of_the_first(build, tmp_path):
+@pytest.mark.parametrize("error", [UserError("--seed 2: no"), KeyboardInterrupt()])
+def test_what_ends_the_building_of_a_later_run_leaves_no_folder_of_the_first(error, build, tmp_path):
     def begin(line):
         if line == "2":
-            raise UserError("--seed 2: no")
+            raise error
         return loop.start(build(seed=1))
 
-    with pytest.raises(UserError, match="--seed 2: no"):
+    with pytest.raises(type(error)):
         seeds.in_turns(["1", "2"], begin, [contextlib.nullcontext()] * 2)
     assert not list((tmp_path / "train_dir").glob("*"))
+
+
+def watched(run, at, then):
+    """The run, ready; its step number `at` does `then` instead."""
+    def step():
+        if run.state.step == at:
+            then()
+        return taken()
+
+    taken = run.step
+    return loop.start(run._replace(step=step))
+
+
+def test_an_interrupt_leaves_a_checkpoint_of_each_run_and_begins_no_others(build, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(seeds, "AT_ONCE", 2)
+
+    def begin(line):
+        run = build(seed=int(line), prefix=line, steps=50)
+        return watched(run, 3, (lambda: os.kill(os.getpid(), signal.SIGINT)) if line == "1" else int)
+
+    assert seeds.in_groups(["1", "2", "3"], begin, contextlib.nullcontext) == [(130, "")] * 3
+    folders = sorted((tmp_path / "train_dir").glob("*"))
+    assert [[path.name for path in folder.glob("*.pt")] for folder in folders] == [["model-4.pt"], ["model-3.pt"]]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{line}: stopped at step {step}; go on with: python trainer.py --checkpoint {folder}"
+                    for line, step, folder in zip("12", (4, 3), folders, strict=True)]
+
+
+def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):
+    def fail():
+        raise MemoryError("no more")
+
+    trainings = [watched(build(seed=seed, prefix=f"seed{seed}", steps=50), 4, fail if seed == 1 else int)
+                 for seed in (1, 2)]
+    with pytest.raises(MemoryError):
+        loop.go(trainings)
+    first, second = sorted((tmp_path / "train_dir").glob("*"))
+    assert not list(first.glob("*.pt"))
+    assert [path.name for path in second.glob("*.pt")] == ["model-4.pt"]

@@ -209,6 +209,13 @@ def test_dry_run_prints_the_settings_and_writes_nothing(recipe, data_dir, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_of_several_seeds_prints_a_list(data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert script.main([*TOY, "--data_dir", str(data_dir), "--seed", "3", "4", "--dry-run"]) == 0
+    assert [shown["seed"] for shown in json.loads(capsys.readouterr().out)] == [3, 4]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
 def test_help_shows_every_setting_of_the_recipe(recipe, capsys):
     with pytest.raises(SystemExit):
