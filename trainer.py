@@ -1,138 +1,32 @@
-"""Train a classifier on a few labelled and many unlabelled images.
-
-    python trainer.py --dataset SVHN                     # a recipe's published settings for that data set
-    python trainer.py --dataset SVHN --help              # what they are
-    python trainer.py --checkpoint RUN                   # go on from the newest checkpoint of a run folder
-    python trainer.py --seed 1 2 3 --label_seed 1 2 3    # three runs at once, and their mean
-"""
+"""Train a classifier on a few labelled and many unlabelled images: `python trainer.py --help` tells how."""
 import engine.interrupt  # noqa: F401, before all that takes long
 
 # isort: split
-import argparse
-import dataclasses
 import json
 import sys
-import textwrap
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import datasets
-import models
-import recipes
-from config import Config, UserError, as_dict, from_dict, guarded, parse
-from engine import loop, seeds, state, world
-from engine.run import Run, build, resolve
-
-MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_every", "eval_every", "sample_every",
-              "save_every", "keep", "checkpoint", "dry_run", "density"}  # on resume; of a density the place alone
-WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
-
-
-def peek(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags that decide what the others' defaults are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name, default in (("dataset", Config.dataset), ("recipe", Config.recipe), ("checkpoint", None)):
-        parser.add_argument(f"--{name}", default=default, const=default, nargs="?")
-    parser.add_argument("--data_dir", "--data-dir", default=Config.data_dir, const=Config.data_dir, nargs="?",
-                        type=Path)
-    return parser.parse_known_args(argv)[0]
-
-
-def settings(argv: Sequence[str]) -> Config:
-    """Those of a new run: the command line over the recipe's settings for the data set."""
-    first = peek(argv)
-    recipe = recipes.find(first.recipe)
-    default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    share = 0.8 if default.select == "validation" else 1.0  # the rest can be validation images
-    labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels, share)
-    return over(dataclasses.replace(default, labels=labels), recipe, argv)
-
-
-def over(default: Config, recipe: recipes.Recipe, argv: Sequence[str]) -> Config:
-    """The command line over those settings of the recipe."""
-    known = (textwrap.fill(f"{what}: {', '.join(names)}", 80, initial_indent="    ", subsequent_indent=8 * " ",
-                           break_on_hyphens=False)
-             for what, names in (("recipes", recipes.RECIPES), ("models", models.MODELS)))
-    description = "\n".join([__doc__.rstrip(), *known])
-    return parse(recipe.settings, argv, "trainer.py", description, default, foreign(recipe))
-
-
-def foreign(recipe: recipes.Recipe) -> dict[str, str]:
-    """The flags that other recipes have and this one has not, with what to say of each."""
-    return {field.name: f"a flag of --recipe {other.name}, not of {recipe.name}; leave it out"
-            for other in recipes.RECIPES.values() for field in dataclasses.fields(other.settings)
-            if field.name not in {known.name for known in dataclasses.fields(recipe.settings)}}
-
-
-def resumed(path: Path, argv: Sequence[str]) -> Run:
-    """The run of that checkpoint; UserError for a flag that would make it another run."""
-    saved = state.load(path)
-    if [path] != state.checkpoints(path.parent)[-1:]:
-        raise UserError(f"--checkpoint {path}: not the newest model-<step>.pt of its folder; name the folder to go on")
-    with state.fitting(path, "settings"):
-        recipe = recipes.find(saved["settings"]["recipe"])
-        before = from_dict(recipe.settings, saved["settings"])
-    cfg = over(before, recipe, argv)
-    if cfg.recipe == before.recipe:
-        cfg = resolve(cfg)
-    if cfg.precision == "auto":
-        cfg = dataclasses.replace(cfg, precision=before.precision)
-    changed = {name for name in as_dict(before) if getattr(cfg, name) != getattr(before, name)}
-    if refused := sorted(changed - MAY_CHANGE):
-        raise UserError(f"--{refused[0]} {getattr(cfg, refused[0])}: the run in the checkpoint has "
-                        f"{getattr(before, refused[0])}; leave the flag out, or start a new run without --checkpoint")
-    if "epochs" in changed and "steps" not in changed:
-        cfg = dataclasses.replace(cfg, steps=0)
-    with state.fitting(path, "contents"):
-        return build(cfg, saved)
-
-
-def asked(argv: Sequence[str]) -> tuple[Run, Path | None]:
-    """The run of that command line, and the checkpoint that it goes on from."""
-    checkpoint = peek(argv).checkpoint
-    path = None if checkpoint is None else state.find(checkpoint)
-    return resumed(path, argv) if path else build(settings(argv)), path
-
-
-def settled(run: Run) -> dict[str, Any]:
-    """The settings of a run and where its images are, as plain values."""
-    return as_dict(run.cfg) | {"data": run.pipeline.storage.place}
-
-
-def begin(argv: Sequence[str]) -> loop.Training:
-    """The run of that command line, ready to train in its folder, which is told."""
-    return ready(*asked(argv))
-
-
-def ready(run: Run, path: Path | None) -> loop.Training:
-    """The run, new or of that checkpoint, ready to train in its folder, which is told."""
-    cfg, training = run.cfg, loop.go_on(run, path.parent) if path else loop.start(run)
-    if training.finished:
-        print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
-    print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
-          f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
-          f"folder {training.folder}", file=sys.stderr)
-    return training
+from config import guarded
+from engine import command, loop, seeds, world
+from engine.run import build, resolve
 
 
 def main(argv: list[str]) -> int:
     lines = seeds.command_lines(argv)
     if len(lines) > 1:
         # Looked at before any of them starts, so that bad input is told once.
-        every = [resolve(settings(line)) for line in lines]
+        every = [resolve(command.settings(line)) for line in lines]
         if every[0].dry_run:
-            print(json.dumps([settled(asked(line)[0]) for line in lines], indent=1))
+            print(json.dumps([command.settled(command.asked(line)[0]) for line in lines], indent=1))
             return 0
         device = world.device(every[0].device)
         if device.type == "cpu":
             build(every[0])
-        return seeds.train(lines, begin, device)
-    run, path = asked(argv)
+        return seeds.train(lines, command.begin, device)
+    run, path = command.asked(argv)
     if run.cfg.dry_run:
-        print(json.dumps(settled(run), indent=1))
+        print(json.dumps(command.settled(run), indent=1))
         return 0
-    training = ready(run, path)
+    training = loop.begin(run, path)
     if failed := loop.go([training])[0]:
         raise failed
     if not training.finished:

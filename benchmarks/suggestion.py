@@ -22,11 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import datasets
 import recipes
-import trainer
 from benchmarks import common
 from config import Count, CountOrNone, Seed, UserError, Within, guarded, parse, within
 from datasets import splits, suggest
-from engine import report, seeds, world
+from engine import command, report, seeds, world
 
 MEASURED = ("suggested", "random", "gain", "classes")
 
@@ -88,7 +87,7 @@ def compare(options: Options, data: datasets.Data, names: list[str], folder: Pat
             rows.append({"dataset": data.spec.name, "labels": options.labels, "recipe": name, "seed": seed,
                          "classes": classes, "suggested_rows": chosen.tolist(), "steps": options.steps,
                          "epochs": options.epochs})
-    outcomes = seeds.outcomes(lines, trainer.begin, world.device(options.device))
+    outcomes = seeds.outcomes(lines, command.begin, world.device(options.device))
     shares = [report.share_right(said) for _, said in outcomes]
     found = [row | {"suggested": ours, "random": theirs, "gain": ours - theirs}
              for row, ours, theirs in zip(rows, shares[::2], shares[1::2], strict=True) if None not in (ours, theirs)]

@@ -19,6 +19,8 @@ from datasets.storage import current_stream
 from engine import evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
 
+WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
+
 
 class Training:
     """One run on its way. The losses of steps stay on the device until they are written or saved."""
@@ -197,6 +199,17 @@ class Training:
         if self.writing:
             writing, self.writing = self.writing, None
             writing.result()
+
+
+def begin(run: Run, path: Path | None) -> Training:
+    """The run, new or gone on with from that checkpoint, ready to train in its folder, which is told."""
+    cfg, training = run.cfg, go_on(run, path.parent) if path else start(run)
+    if training.finished:
+        print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
+    print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
+          f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
+          f"folder {training.folder}", file=sys.stderr)
+    return training
 
 
 def start(run: Run) -> Training:

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import losses
-import trainer
 from config import UserError
-from engine import density, evaluate, state
+from engine import command, density, evaluate, state
 from engine import run as engine_run
 
 STEPS = 3
@@ -145,8 +144,8 @@ def test_a_run_goes_on_with_the_same_density_alone(bad_gan, build, file, tmp_pat
         engine_run.build(dataclasses.replace(run.cfg, density=""), state.load(path))
     file.unlink()
     with pytest.raises(UserError, match=r"--density .*model-2.pt: no such file or folder"):
-        trainer.resumed(path, [])
-    assert trainer.resumed(path, ["--density", str(moved)]).state.step == 1
+        command.resumed(path, [])
+    assert command.resumed(path, ["--density", str(moved)]).state.step == 1
 
 
 def test_a_run_begun_without_a_density_goes_on_without(build, file, tmp_path):

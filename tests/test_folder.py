@@ -16,6 +16,7 @@ import datasets
 import trainer
 from config import UserError
 from datasets import folder, h5
+from engine import command
 from engine import run as engine_run
 from tests.mirror import mounted
 from tests.test_download import COMMAND, ENVIRONMENT, download, errors
@@ -281,6 +282,6 @@ def test_the_real_photographs(tmp_path):
     assert np.bincount(data.arrays.test_label).tolist() == [60, 60]
     assert 100 < data.arrays.train_image.mean() < 140
     assert data.source.endswith("0 files reported as unusable or doubtful")
-    cfg = trainer.settings(["--dataset", "PETS", "--data_dir", str(tmp_path)])
+    cfg = command.settings(["--dataset", "PETS", "--data_dir", str(tmp_path)])
     assert (cfg.model, cfg.labels) == ("conv-small", 20)
     assert engine_run.build(cfg).steps_per_epoch == 4

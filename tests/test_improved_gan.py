@@ -7,8 +7,8 @@ import torch
 import datasets
 import ops
 import recipes
-import trainer
 from config import UserError
+from engine import command
 from engine.run import resolve
 from engine.step import Step, rate_factor
 from models import MODELS
@@ -102,7 +102,7 @@ def test_a_teacher_that_there_is_not_is_refused(flags, named, build):
 @pytest.mark.parametrize("given", [[], ["--consistency", "0"], ["--balance", "0"],
                                    ["--dataset", "digits", "--consistency", "0", "--balance", "0"]])
 def test_the_warp_of_a_data_set_by_default_is_never_refused(given):
-    assert resolve(trainer.settings(given)).warp == 0.15
+    assert resolve(command.settings(given)).warp == 0.15
 
 
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"pixelcnn"}))
@@ -134,11 +134,11 @@ def test_a_model_in_capitals_is_the_same_model(recipe, build):
 
 def test_the_port_to_pytorch_is_a_set_of_flags(data_dir):
     assert PORT in " ".join(recipes.improved_gan.__doc__.split())
-    cfg = trainer.settings(["--dataset", "MNIST", *PORT.split()])
+    cfg = command.settings(["--dataset", "MNIST", *PORT.split()])
     assert (cfg.model, cfg.labels, cfg.batch_size, cfg.learning_rate_d, cfg.learning_rate_g, cfg.decay_from,
             cfg.average) == ("mlp", 100, 100, 0.003, 0.003, 1, 0)
     assert (cfg.data_init, cfg.generator_output, cfg.adam_eps, cfg.again_above) == (False, "softplus", "outside", 1)
-    assert trainer.settings(["--dataset", "MNIST"]).data_init
+    assert command.settings(["--dataset", "MNIST"]).data_init
 
 
 def test_without_the_initialisation_scales_are_one(build):

@@ -169,7 +169,8 @@ def test_hidden_labels_cannot_matter(recipe, toy, options, how, build, settings,
 def test_training_lowers_the_class_loss(recipe, toy, options, build):
     # The toy classes are noise, of which nothing is left to learn where images are moved.
     model = options["model"]
-    rate, count = 3e-4 if model == "conv-wide" else 1e-3, 40 if recipe in SLOWLY or model in CHEAP else 20
+    rate = 3e-4 if model in ("conv-wide", "conv-minibatch") else 1e-3
+    count = 40 if recipe in SLOWLY or model in CHEAP else 20
     run = build(recipe, toy, **options, learning_rate_d=rate, flip=False, shift=0)
     before = torch.tensor(steps(run, 3))[:, 0].mean()
     steps(run, count)

@@ -7,9 +7,9 @@ import torch
 
 import datasets
 import recipes
-import trainer
 from config import Spec, UserError
 from datasets import h5
+from engine import command
 from engine import run as engine_run
 from models import dcgan, ssgan
 from tests.conftest import toy_arrays
@@ -79,13 +79,13 @@ def test_each_generation_is_a_set_of_flags(data_dir):
     text = " ".join(recipes.ssgan.__doc__.split())
     assert all(flags in text for flags in GENERATIONS.values())
     start = ["--recipe", "ssgan", "--dataset", "MNIST"]
-    new = trainer.settings(start)
+    new = command.settings(start)
     assert (new.model, new.head, new.outputs, new.n_z, new.batch_size, new.update_rate, new.update_rate_d) == (
         "ssgan", "explicit", "softmax", 128, 32, 1, 1)
     assert (new.confidence, new.smoothing, new.clip, new.reconstruction, new.reconstruction_steps,
             new.reconstruction_end) == (0.9, 0.0, 20.0, 10.0, 1500, 0.0)
-    old = trainer.settings([*start, *GENERATIONS["2017"].split()])
-    first = trainer.settings([*start, *GENERATIONS["2017"].split(), *GENERATIONS["June 2017"].split()])
+    old = command.settings([*start, *GENERATIONS["2017"].split()])
+    first = command.settings([*start, *GENERATIONS["2017"].split(), *GENERATIONS["June 2017"].split()])
     assert (first.outputs, first.reconstruction_end) == ("sigmoid", 0.01)
     for cfg in (old, first):
         assert (cfg.model, cfg.n_z, cfg.update_rate, cfg.update_rate_d, cfg.batch_size) == ("dcgan", 100, 5, 1, 64)
