@@ -88,10 +88,8 @@ class Pipeline:
         stream = self._stream(what, number)
         rows = stream.take(position, count)
         if self.storage.place == "disk" and len(rows):
-            window, before = stream.at(position)[0], self.windows.get((what, number))
-            if window != before:
-                if before is not None:
-                    self.storage.forget(stream.rows_of(before))
+            window = stream.at(position)[0]
+            if window != self.windows.get((what, number)):
                 self.storage.read_ahead(stream.rows_of(window + 1))
                 self.windows[what, number] = window
         with torch.cuda.stream(self.stream):

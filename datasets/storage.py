@@ -1,7 +1,6 @@
 """Where the training images lie while a run draws from them: on the device, in the host's memory, or in their file."""
-import mmap
-import warnings
-from collections.abc import Iterator
+import errno
+import os
 
 import numpy as np
 import torch
@@ -27,44 +26,43 @@ class Storage:
     """Images by row. The order of the rows (`Stream`) depends on their number and size, never on the place."""
 
     def __init__(self, images: np.ndarray, place: str, device: torch.device):
+        """`images` that stay on the disk are a numpy.memmap. They are read, not mapped, by row: a map of a file that is
+        read here and there counts as memory of the process by the megabyte for each image."""
         self.images, self.place, self.device = images, place, device
-        with warnings.catch_warnings(action="ignore"):  # a mapped file cannot be written, which nobody tries
-            tensor = torch.from_numpy(images)
-        self.tensor = tensor.to(device) if place == "device" else tensor
+        self.file = open(images.filename, "rb", buffering=0) if place == "disk" else None  # noqa: SIM115, as long as self
+        self.tensor = None if self.file else torch.from_numpy(images).to(device if place == "device" else "cpu")
 
     def take(self, rows: np.ndarray) -> Tensor:
         """uint8 [n, C, H, W] on the device, channels_last, in which convolutions are several times as fast on a
         CPU."""
-        if self.tensor.device.type == self.device.type:
+        if self.file is None and self.tensor.device.type == self.device.type:
             return self.gather(to_device(rows, self.device))
         # Gathered in pinned memory, from which they are copied while the device computes.
-        pinned = torch.empty((len(rows), *self.tensor.shape[1:]), dtype=torch.uint8, pin_memory=True)
-        torch.index_select(self.tensor, 0, torch.from_numpy(rows), out=pinned)
-        return pinned.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        gathered = torch.empty((len(rows), *self.images.shape[1:]), dtype=torch.uint8,
+                               pin_memory=self.device.type == "cuda")
+        if self.file:
+            self._read(rows, gathered.numpy())
+        else:
+            torch.index_select(self.tensor, 0, torch.from_numpy(rows), out=gathered)
+        return gathered.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The same where rows and images both lie on the device."""
         return self.tensor.index_select(0, rows).permute(0, 3, 1, 2)
 
+    def _read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        size = self.images[0].nbytes
+        for row, image in zip(rows.tolist(), out, strict=True):
+            content = os.pread(self.file.fileno(), size, self.images.offset + row * size)
+            if len(content) < size:
+                raise OSError(errno.EIO, f"ends before image {row}", self.file.name)
+            image.reshape(-1)[:] = np.frombuffer(content, np.uint8)
+
     def read_ahead(self, rows: np.ndarray) -> None:
         """Ask the disk for rows that are wanted soon."""
-        self._advise(rows, mmap.MADV_WILLNEED)
-
-    def forget(self, rows: np.ndarray) -> None:
-        """Give back the memory of rows that are done with (the system's cache may keep them)."""
-        self._advise(rows, mmap.MADV_DONTNEED)
-
-    def _advise(self, rows: np.ndarray, advice: int) -> None:
-        if not hasattr(mmap.mmap, "madvise"):
+        if not hasattr(os, "posix_fadvise"):
             return
-        for start, length in self._pages(rows):
-            self.images.base.madvise(advice, start, length)
-
-    def _pages(self, rows: np.ndarray) -> Iterator[tuple[int, int]]:
-        """Start and length in the map of every run of consecutive rows, as whole pages."""
-        ends = np.flatnonzero(np.diff(rows) != 1)
-        size = self.images[0].nbytes
-        base = self.images.offset % mmap.ALLOCATIONGRANULARITY
+        ends, size = np.flatnonzero(np.diff(rows) != 1), self.images[0].nbytes
         for first, last in zip(rows[np.r_[0, ends + 1]], rows[np.r_[ends, len(rows) - 1]], strict=True):
-            start = (base + int(first) * size) // mmap.PAGESIZE * mmap.PAGESIZE
-            yield start, base + (int(last) + 1) * size - start
+            os.posix_fadvise(self.file.fileno(), self.images.offset + int(first) * size, int(last - first + 1) * size,
+                             os.POSIX_FADV_WILLNEED)
