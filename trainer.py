@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
             print(json.dumps([command.settled(command.asked(line)[0]) for line in lines], indent=1))
             return 0
         device = world.device(every[0].device)
-        if device.type == "cpu":
+        if device.type == "cpu":  # on a GPU the runs are built in this process anyhow
             build(every[0])
         return seeds.train(lines, command.begin, device)
     run, path = command.asked(argv)

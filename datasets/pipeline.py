@@ -42,7 +42,7 @@ class Pipeline:
         self.augment, self.second_view, self.storage = augment, second_view, Storage(images, place, device)
         # Batches that are not on the device are fetched while the one before is trained on.
         self.worker = None if place == "device" else ThreadPoolExecutor(1)
-        self.stream = current_stream(device)
+        self.cuda_stream = current_stream(device)
         self.sent: dict[tuple[str, int], tuple[int, Tensor]] = {}  # position of the first row, rows on the device
         self.ahead: dict[tuple[str, int], tuple[tuple[int, int], Future]] = {}
         self.windows: dict[tuple[str, int], int] = {}
@@ -92,7 +92,7 @@ class Pipeline:
             if window != self.windows.get((what, number)):
                 self.storage.read_ahead(stream.rows_of(window + 1))
                 self.windows[what, number] = window
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.cuda_stream):
             return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
     def fetch(self, player: int, position: int) -> list[Tensor]:
