@@ -168,29 +168,46 @@ class MinibatchDiscrimination(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(kernels, dims))
         self.bias = nn.Parameter(torch.full((kernels,), -1.0))
 
-    def _distances(self, x: Tensor, beside: Tensor) -> Tensor:
-        """|M_ib - M_jb|_1: [kernels, B, images of `beside`], infinite between an image and itself."""
+    def _kernels(self, f: Tensor) -> Tensor:
+        """M of the features [B, F]: [kernels, B, dims]."""
         scaled = self.theta * (self.log_scale.exp() / self.theta.square().sum(0).sqrt())
-        with torch.autocast(x.device.type, enabled=False):  # differences of numbers that lie close together
-            ours, theirs = (torch.einsum("nf,fkd->knd", at_least_float32(f), scaled) for f in (x, beside))
-            distances = torch.cdist(ours, theirs, p=1)
-        if beside is x:
-            distances = distances.masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), math.inf)
-        return distances
-
-    def _closeness(self, x: Tensor, beside: Tensor) -> Tensor:
-        count = len(beside) - (beside is x)
-        return self.others / count * torch.exp(-self._distances(x, beside)).sum(2).T
+        with torch.autocast(f.device.type, enabled=False):  # differences of numbers that lie close together
+            return torch.einsum("nf,fkd->knd", at_least_float32(f), scaled)
 
     def forward(self, x: Tensor, beside: Tensor) -> Tensor:
         """o of the images with features `x` among those with features `beside`: themselves, if it is `x`."""
-        return self._closeness(x, beside) + self.bias
+        if beside is x:
+            return self.others / (len(x) - 1) * _ClosenessToOthers.apply(self._kernels(x)).T + self.bias
+        distances = torch.cdist(self._kernels(x), self._kernels(beside), p=1)
+        return self.others / len(beside) * torch.exp(-distances).sum(2).T + self.bias
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Scale each kernel so that the nearest other image is 2 away on average, and make the means of o 0."""
-        self.log_scale.sub_((0.5 * self._distances(x, x).amin(2).mean(1)).log()[:, None])
-        self.bias.copy_(-self._closeness(x, x).mean(0))
+        m = self._kernels(x)
+        distances = torch.cdist(m, m, p=1)
+        distances.diagonal(dim1=1, dim2=2).fill_(math.inf)
+        self.log_scale.sub_((0.5 * distances.amin(2).mean(1)).log()[:, None])
+        self.bias.sub_(self.forward(x, x).mean(0))  # not self(...), before which `data_init` has this called
+
+
+class _ClosenessToOthers(torch.autograd.Function):
+    """sum over j != i of exp(-|M_i - M_j|_1) [kernels, B] of M [kernels, B, dims]. The pairs are symmetric, so that one
+    pass over them gives the gradient, where autograd makes one for i and one for j: less than half the time."""
+
+    @staticmethod
+    def forward(ctx, m):
+        closeness = torch.cdist(m, m, p=1).neg_().exp_()
+        ctx.save_for_backward(m, closeness)
+        return closeness.sum(2) - 1  # the image itself
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        m, closeness = ctx.saved_tensors
+        gradient = -gradient.contiguous()  # it comes transposed, and products of unlike layouts are slow
+        of_distances = (gradient[:, :, None] + gradient[:, None, :]).mul_(closeness)
+        return torch.ops.aten._cdist_backward(of_distances, m, m, 1.0, closeness)  # p = 1 asks for signs alone
 
 
 @torch.no_grad()
