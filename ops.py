@@ -5,7 +5,7 @@ Shapes: B images, K classes, F features, C channels, H x W pixels.
 """
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -281,14 +281,14 @@ def noise_repeated(net: nn.Module) -> Iterator[None]:
         draw, drawn = layer.forward, []
 
         def forward(x: Tensor) -> Tensor:
-            factor = isinstance(layer, Dropout)
+            factor = not isinstance(layer, GaussianNoise)
             if not drawn:
                 drawn.append(draw(torch.ones_like(x) if factor else torch.zeros_like(x)))
             return x * drawn[0].to(x.dtype) if factor else x + drawn[0].to(x.dtype)
 
         return forward
 
-    layers = [m for m in net.modules() if isinstance(m, Dropout | GaussianNoise)]
+    layers = [m for m in net.modules() if isinstance(m, Dropout | nn.Dropout2d | GaussianNoise)]
     for layer in layers:
         layer.forward = repeated(layer)
     try:
@@ -307,6 +307,18 @@ def warped(images: Tensor, share: float) -> Tensor:
     with torch.autocast(images.device.type, enabled=False):  # places in bfloat16 are a fraction of a pixel off
         grid = functional.affine_grid(maps.to(images.dtype), list(images.shape), align_corners=False)
         return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear resize of [B, C, H, W] to that height and width, corners not aligned: a matrix product along each side.
+    The library's interpolate, of which this is the same, adds its gradient on CUDA in no fixed order, so that a run
+    could not be repeated, and takes up to four times as long on a CPU."""
+    with torch.autocast(x.device.type, enabled=False):
+        maps = at_least_float32(x.permute(0, 2, 3, 1))
+        down, along = (functional.interpolate(torch.eye(old, device=x.device, dtype=maps.dtype)[None], new,
+                                              mode="linear")[0].T for old, new in zip(x.shape[2:], size, strict=True))
+        maps = (down @ (along @ maps).flatten(2)).unflatten(2, (-1, x.shape[1]))
+    return maps.permute(0, 3, 1, 2).to(x.dtype)
 
 
 def sample(G: nn.Module, z: Tensor) -> Tensor:
@@ -328,7 +340,7 @@ def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     if any(isinstance(m, MinibatchDiscrimination) for m in D.modules()):
         with parametrize.cached():  # the weight norm is computed once
             return [D(x) for x in (*real, fake)]
-    if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in D.modules()):
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in D.modules()):
         apart, together = [judge_fake(D, fake)], real
     else:
         apart, together = [], [*real, fake]

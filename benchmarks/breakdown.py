@@ -83,8 +83,9 @@ def batches(run: Run, steps: int) -> tuple[float, Counter[str]]:
     def make() -> None:
         position = next(positions)
         for number, player in enumerate(run.players):
+            labelled = run.state.evaluated in player.trains
             for turn in range(player.times):
-                run.pipeline.batch(run.pipeline.fetch(number, position * player.times + turn), step, None)
+                run.pipeline.batch(run.pipeline.fetch(number, position * player.times + turn, labelled), step, None)
 
     common.rate(make, common.WARM_UP, run.device)
     parts = operators(make, steps, run.device)

@@ -24,7 +24,7 @@ LABELLED = 0  # number of the labelled images' stream; players' unlabelled strea
 class Batch(NamedTuple):
     """What one update of one player sees. Each player walks the unlabelled images in an order of its own."""
 
-    x_lab: Tensor  # [B, C, H, W]; none [0, C, H, W] where no image is labelled
+    x_lab: Tensor  # [B, C, H, W]; none [0, C, H, W] where no image is labelled or none was fetched
     y_lab: Tensor  # [B] int64
     x_unl: Tensor  # [B, C, H, W]
     y_unl: Tensor  # [B] int64, -1 where the label is hidden
@@ -95,18 +95,19 @@ class Pipeline:
         with torch.cuda.stream(self.cuda_stream):
             return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
-    def fetch(self, player: int, position: int) -> list[Tensor]:
-        """What `batch` makes a batch of, for that player's update number `position`: images and labels of labelled and
-        unlabelled ones, the images still bytes; or where they lie on the device their rows alone."""
+    def fetch(self, player: int, position: int, labelled: bool = True) -> list[Tensor]:
+        """What `batch` makes a batch of, for that player's update number `position`: images and labels of labelled (if
+        asked for) and unlabelled ones, the images still bytes; or where they lie on the device their rows alone."""
         size, found = self.batch_size, []
-        for what, number in (("labelled", LABELLED), ("pool", 1 + player)):
+        for what, number in [("labelled", LABELLED)] * labelled + [("pool", 1 + player)]:
             place = what, number, position * size, size
             found += [self._rows(*place)] if self.worker is None else self.take(*place)
         return found
 
     def images(self, fetched: Sequence[Tensor]) -> Sequence[Tensor]:
         """x_lab, y_lab, x_unl, y_unl, the images still bytes, of what was fetched."""
-        return fetched if self.worker else [part for rows in fetched for part in self._gather(rows)]
+        found = fetched if self.worker else [part for rows in fetched for part in self._gather(rows)]
+        return found if len(found) == 4 else [*(part[:0] for part in found), *found]
 
     def batch(self, fetched: Sequence[Tensor], step: Tensor, z: Tensor | None) -> Batch:
         """What was fetched, augmented and as the networks see it."""

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import models
 import recipes
-from config import Config, UserError, as_dict, from_dict, parse
+from config import Config, UserError, as_dict, flags, from_dict, parse
 from engine import loop, state
 from engine.run import Run, build, resolve
 
@@ -26,7 +26,8 @@ MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_eve
 def peek(argv: Sequence[str]) -> argparse.Namespace:
     """The flags that decide what the others' defaults are."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name, default in (("dataset", Config.dataset), ("recipe", Config.recipe), ("checkpoint", None)):
+    for name, default in (("dataset", Config.dataset), ("recipe", Config.recipe), ("checkpoint", None),
+                          ("select", None)):
         parser.add_argument(f"--{name}", default=default, const=default, nargs="?")
     parser.add_argument("--data_dir", "--data-dir", default=Config.data_dir, const=Config.data_dir, nargs="?",
                         type=Path)
@@ -38,9 +39,13 @@ def settings(argv: Sequence[str]) -> Config:
     first = peek(argv)
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
-    share = 0.8 if default.select == "validation" else 1.0  # the rest can be validation images
-    labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels, share)
-    return over(dataclasses.replace(default, labels=labels), recipe, argv)
+    if recipe.classifies:
+        share = 0.8 if (first.select or default.select) == "validation" else 1.0  # the rest can be validation images
+        labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels, share)
+        default = dataclasses.replace(default, labels=labels)
+    if "epochs" in (given := flags(argv)) and "steps" not in given:  # steps of the recipe would come before them
+        default = dataclasses.replace(default, steps=0)
+    return over(default, recipe, argv)
 
 
 def over(default: Config, recipe: recipes.Recipe, argv: Sequence[str]) -> Config:

@@ -45,11 +45,10 @@ def scorer(name: str, run: evaluate.Restored, own: Path, data_dir: str, device: 
     for. UserError if it cannot."""
     if not name:
         return None
-    path = state.find(name, "--scorer")
+    path, saved = state.selected(name, "--scorer")
     if path.resolve().parent == own.resolve().parent:
         raise UserError(f"--scorer {name}: the run itself, whose classifier was trained against its generator; name "
                         "another run")
-    saved = state.load(path)
     with state.fitting(path, "data"):
         digest, classes = saved["data"]["digest"], saved["data"]["classes"]
     if digest != run.data.digest:

@@ -153,7 +153,8 @@ class Training:
         wrong = {name: evaluate.errors(averaged, *pair, device) for name, pair in self.sets.items()}
         curves = {f"accuracy/{name}": 1 - wrong[name] / len(labels) for name, (_, labels) in self.sets.items()}
         images, labels = self.sets["test"]
-        curves["accuracy/test_raw_weights"] = 1 - evaluate.errors(raw, images, labels, device) / len(labels)
+        mistakes = wrong["test"] if raw is averaged else evaluate.errors(raw, images, labels, device)
+        curves["accuracy/test_raw_weights"] = 1 - mistakes / len(labels)
         best = self.state.best
         if self.cfg.select == "validation" and (not best or curves["accuracy/validation"] > best["accuracy"]):
             self.state.best = {"step": self.state.step, "accuracy": curves["accuracy/validation"],

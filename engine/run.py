@@ -27,6 +27,7 @@ EVALUATION_SHARE = 0.03  # of the training time
 # Least and most steps between evaluations, samples and checkpoints. To a GPU they cost as much as 150 steps, most of it
 # on the host.
 INTERVALS = {"cpu": (0, 2000), "cuda": (5000, 10_000)}
+WATCHED = 1000  # labelled images at most of which an evaluation tells the accuracy
 
 
 class Run(NamedTuple):
@@ -116,7 +117,8 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     steps = cfg.steps or max(1, round(cfg.epochs * per_epoch))
     check(dataclasses.replace(cfg, steps=steps))
     # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
-    seldom = math.ceil(2 * test / (15 * cfg.batch_size) / EVALUATION_SHARE)
+    watched = 2 * test + min(cfg.labels, WATCHED) + cfg.validation
+    seldom = math.ceil(watched / (15 * cfg.batch_size) / EVALUATION_SHARE)
     least, most = INTERVALS[device]
     seldom = max(seldom, min(least, steps // 5))
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
@@ -244,7 +246,8 @@ def accuracy_sets(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if not run.recipe.classifies:
         return {}
     arrays, split = run.data.arrays, run.pipeline.split
+    some = split.labelled[:: math.ceil(len(split.labelled) / WATCHED) or 1]  # of all labels they may be a whole set
     sets = {"test": (arrays.test_image, arrays.test_label),
-            "labelled": (arrays.train_image[split.labelled], arrays.train_label[split.labelled]),
+            "labelled": (arrays.train_image[some], arrays.train_label[some]),
             "validation": (arrays.train_image[split.validation], arrays.train_label[split.validation])}
     return {name: pair for name, pair in sets.items() if len(pair[1])}

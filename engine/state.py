@@ -180,11 +180,11 @@ def load(path: Path) -> dict[str, Any]:
     return saved
 
 
-def selected(asked: str | Path) -> tuple[Path, dict[str, Any]]:
+def selected(asked: str | Path, flag: str = "--checkpoint") -> tuple[Path, dict[str, Any]]:
     """The checkpoint that counts, and what `load` says of it: the file asked for, or of a folder that with the best
     validation accuracy so far, if the run selects by that (its "selection" then tells so), else the newest. UserError
     if it is not there or not sound."""
-    path = find(asked)
+    path = find(asked, flag)
     saved = load(path)
     if not saved["best"] or not Path(asked).is_dir():
         return path, saved

@@ -38,7 +38,7 @@ class Step:
         for number, (player, update) in enumerate(zip(self.players, self.updates, strict=True)):
             for turn in range(player.times):
                 position = self.state.step * player.times + turn
-                fetched = self.pipeline.fetch(number, position)
+                fetched = self.pipeline.fetch(number, position, labelled=self.state.evaluated in player.trains)
                 done = torch.full((), float(self.state.step), device=self.pipeline.device)
                 self.state.set_average_rate(position + 1)
                 world.seed_noise(self.pipeline.seed, number, position)
@@ -109,8 +109,10 @@ def move(state: State, player: Player, total: Tensor, skipped: Tensor | None = N
 
 def rate_factor(step: int, steps: int, steps_per_epoch: int, decay_from: float) -> float:
     """Share of the learning rate at a step: 1 up to `decay_from` of the training, then linearly to 0; constant within
-    an epoch, as min(3 - e/400, 1) of 1200 epochs in the code of Salimans et al. 2016 is."""
+    an epoch, as min(3 - e/400, 1) of 1200 epochs in the code of Salimans et al. 2016 is. With fewer than ten epochs,
+    which would end far from 0, it falls at each step."""
     if decay_from >= 1:
         return 1.0
-    begun = step // steps_per_epoch * steps_per_epoch
+    constant = steps_per_epoch if steps >= 10 * steps_per_epoch else 1
+    begun = step // constant * constant
     return min((1 - begun / steps) / (1 - decay_from), 1.0)

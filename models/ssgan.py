@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config import Spec, UserError
-from ops import Pixels, SameConv2d, Verdict, at_least_float32, verdict
+from ops import Pixels, SameConv2d, Verdict, at_least_float32, resized, verdict
 
 WIDTHS = (32, 64, 128, 256, 256)  # of the first halvings; 512 of all later ones
 
@@ -71,8 +71,8 @@ class Up(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, deconv_type: str):
         super().__init__()
-        self.mode = {"bilinear": "bilinear", "nn": "nearest", "transpose": None}[deconv_type]
-        if self.mode:
+        self.how = deconv_type
+        if deconv_type != "transpose":
             self.conv = _conv(inputs, outputs, 3)
         else:
             self.conv = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
@@ -80,10 +80,10 @@ class Up(nn.Module):
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.mode:
+        if self.how == "transpose":
             return self.conv(x)
-        smooth = {"align_corners": False} if self.mode == "bilinear" else {}
-        return self.conv(functional.interpolate(x, scale_factor=2, mode=self.mode, **smooth))
+        twice = [2 * side for side in x.shape[2:]]
+        return self.conv(resized(x, twice) if self.how == "bilinear" else functional.interpolate(x, twice))
 
 
 class Generator(nn.Module):
@@ -111,7 +111,7 @@ class Generator(nn.Module):
         image = torch.tanh(at_least_float32(self.out(self.up(maps))))
         if image.shape[-2:] == self.size:
             return image
-        return functional.interpolate(image, self.size, mode="bilinear", align_corners=False)
+        return resized(image, self.size)
 
 
 def build(spec: Spec, head: str = "implicit", n_z: int = 128, deconv_type: str = "bilinear",

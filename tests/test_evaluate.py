@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from engine import evaluate
+from engine import evaluate, loop
+from engine import run as engine_run
 from ops import Pixels, Verdict
 
 CPU = torch.device("cpu")
@@ -116,3 +117,14 @@ def test_a_class_without_test_images_has_no_accuracy():
 def test_a_single_class_can_be_scored():
     found = evaluate.scores(torch.zeros(3, 1), np.zeros(3, int), ("only",))
     assert (found["accuracy"], found["confusion"], found["nll"]) == (1, [[3]], 0)
+
+
+@pytest.mark.parametrize(("average", "looks"), [(0.9, 3), (0.0, 2)])
+def test_a_look_classifies_no_more_than_it_must(average, looks, build, tmp_path, monkeypatch):
+    """The test set with both weights, unless they are the same, and of many labelled images some."""
+    monkeypatch.setattr(engine_run, "WATCHED", 30)
+    training = loop.start(build(labels=80, steps=1, average=average))
+    seen, errors = [], evaluate.errors
+    monkeypatch.setattr(evaluate, "errors", lambda D, x, *rest: seen.append(len(x)) or errors(D, x, *rest))
+    assert loop.go([training]) == [None]
+    assert sorted(seen) == sorted([27] + [40] * (looks - 1))

@@ -33,6 +33,13 @@ def test_improved_gan_has_the_published_conv_settings(data_dir):
             assert ours == pytest.approx(min(3 - epoch / flat, 1), abs=1e-9)
 
 
+@pytest.mark.parametrize("epochs", [0.5, 1, 5, 9.9])
+def test_rates_fall_to_nothing_in_a_short_run_too(epochs):
+    steps = int(100 * epochs)
+    rates = [rate_factor(step, steps, 100, 0.5) for step in (0, steps // 2, 3 * steps // 4, steps - 1)]
+    assert rates == pytest.approx([1, 1, 0.5, 0], abs=0.05)
+
+
 def test_terms_on_two_passes_of_which_one_is_warped(build, monkeypatch):
     plain, more = build(), build(consistency=5.0, warp=0.2, balance=0.3)
     assert [player.terms for player in plain.players] == [("supervised", "real", "fake"), ("feature_matching",)]

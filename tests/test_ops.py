@@ -235,15 +235,28 @@ def test_dropout_drops_its_share_of_elements_and_scales_the_others(p, dtype):
     assert torch.equal(layer.eval()(x), x)
 
 
-@pytest.mark.parametrize("make", [lambda: ops.Dropout(0.4), lambda: ops.GaussianNoise(0.5)])
+@pytest.mark.parametrize("make", [lambda: ops.Dropout(0.4), lambda: nn.Dropout2d(0.4), lambda: ops.GaussianNoise(0.5)])
 def test_repeated_noise_is_drawn_once(make):
-    net = nn.Sequential(nn.Linear(6, 50), make())
-    x, other = torch.randn(2, 20, 6)
+    net = nn.Sequential(nn.Conv2d(3, 50, 1), make())
+    x, other = torch.randn(2, 20, 3, 2, 2)
     with ops.noise_repeated(net):
         first, again, moved = net(x), net(x), net(other)
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     clean = [net[0](v) for v in (x, other)]
-    change = (lambda noisy, v: noisy / v) if isinstance(net[1], ops.Dropout) else torch.sub
+    change = torch.sub if isinstance(net[1], ops.GaussianNoise) else torch.div
     torch.testing.assert_close(change(first, clean[0]), change(moved, clean[1]), rtol=1e-4, atol=1e-4)
     assert not torch.equal(net(x), net(x))
     torch.testing.assert_close(net.eval()(x), clean[0])
+
+
+@pytest.mark.parametrize("sizes", [((4, 5), (8, 10)), ((1, 1), (2, 2)), ((32, 32), (19, 30)), ((6, 6), (6, 6))])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_resize_and_its_gradient_are_the_librarys(sizes, dtype):
+    before, after = sizes
+    x = torch.randn(2, 3, *before, dtype=dtype, requires_grad=True)
+    library = nn.functional.interpolate(x, after, mode="bilinear", align_corners=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = ops.resized(x, after)
+    torch.testing.assert_close(ours, library)
+    upstream = torch.randn_like(library)
+    torch.testing.assert_close(*(torch.autograd.grad(y, x, upstream)[0] for y in (ours, library)))

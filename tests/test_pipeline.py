@@ -66,6 +66,19 @@ def test_the_next_batch_is_fetched_ahead_once(monkeypatch):
     assert [what for what in asked if what[0] == "pool"] == [("pool", 2, 4 * position, 4) for position in range(4)]
 
 
+@pytest.mark.parametrize("place", ["device", "host"])
+def test_labelled_images_are_fetched_where_they_are_asked_for_alone(place, monkeypatch):
+    ours = pipeline(place=place)
+    walked, original = [], ours._stream
+    monkeypatch.setattr(ours, "_stream", lambda *walk: walked.append(walk) or original(*walk))
+    without = ours.batch(ours.fetch(1, 3, labelled=False), torch.zeros(()), None)
+    assert (without.x_lab.shape, without.y_lab.shape) == ((0, 3, 5, 4), (0,))
+    assert {what for what, _ in walked} == {"pool"}
+    both = ours.batch(ours.fetch(1, 3), torch.zeros(()), None)
+    assert torch.equal(both.x_unl, without.x_unl)
+    assert torch.equal(both.y_unl, without.y_unl)
+
+
 def test_validation_rows_and_hidden_labels_are_never_drawn():
     ours = pipeline()
     assert ours.labels.tolist() == [0, 1, 2, 3] + [-1] * 16

@@ -3,11 +3,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import evaler
 import trainer
 from config import UserError
-from engine import evaluate, report, state, use
+from engine import evaluate, generated, report, state, use
 from engine.run import held_out
 from tests.runs import TOY, differing, evaluated, only_run, weights
 
@@ -56,6 +57,16 @@ def test_the_best_is_kept_evaluated_and_named(train, tmp_path, capsys):
     assert evaluated(run / "model-12.pt")["selection"] == "last checkpoint, no selection on test images"
     said = train("one", "--checkpoint", str(run))  # a finished run: no step is made
     assert f"{found['errors']} of 40 wrong; averaged weights of step 4), best on validation" in said
+
+
+def test_the_best_judges_generated_images(train, data_dir, tmp_path):
+    train("one", "--steps", "12")
+    best = only_run(tmp_path / "one")
+    other = state.load(best / "model-12.pt")
+    run = evaluate.restore(other, best / "model-12.pt", data_dir)
+    judge = generated.scorer(str(best), run, tmp_path / "elsewhere" / "model-1.pt", str(data_dir), "cpu")
+    kept = state.load(best / "model-4.pt")["averaged"]
+    assert all(torch.equal(kept[name], value) for name, value in judge.averaged.state_dict().items())
 
 
 def test_resume_keeps_the_best(train, tmp_path):

@@ -105,7 +105,7 @@ def test_the_generation_of_2017_trains_the_networks_of_2017(build):
 def test_update_rates_go_either_way(of_d, of_g, build, monkeypatch):
     run = build("ssgan", "Colour16", update_rate_d=of_d, update_rate=of_g)
     fetched, fetch = [], run.pipeline.fetch
-    monkeypatch.setattr(run.pipeline, "fetch", lambda *asked: fetched.append(asked) or fetch(*asked))
+    monkeypatch.setattr(run.pipeline, "fetch", lambda *at, labelled: fetched.append(at) or fetch(*at, labelled))
     steps(run, 2)
     played = {name: int(next(iter(o.state.values()))["step"]) for name, o in run.state.optimisers.items()}
     assert played == {"D": 2 * of_d, "G": 2 * of_g}

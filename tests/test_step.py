@@ -50,7 +50,7 @@ class Slow:
         for number, player in enumerate(self.run.players):
             for turn in range(player.times):
                 position = state.step * player.times + turn
-                fetched = pipeline.fetch(number, position)
+                fetched = pipeline.fetch(number, position, state.evaluated in player.trains)
                 world.seed_noise(pipeline.seed, number, position)
                 z = state.nets["G"].prior(pipeline.batch_size, "cpu") if "G" in state.nets else None
                 batch = pipeline.batch(fetched, torch.tensor(float(state.step)), z)

@@ -11,8 +11,10 @@ import datasets
 import recipes
 import trainer as script
 from config import ACTIONS
+from datasets import h5
 from engine import state
 from engine.log import read_metrics
+from tests.conftest import toy_arrays
 from tests.runs import TOY, differing, edit, interrupted, only_run, trainer, weights
 
 LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--keep", "9", "--validation", "8", "--prefix",
@@ -207,6 +209,23 @@ def test_dry_run_prints_the_settings_and_writes_nothing(recipe, data_dir, tmp_pa
     assert (shown["model"], shown["epochs"] >= 3) == (own.model, True)
     assert shown["learning_rate_d"] == own.learning_rate_d
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_a_partly_labelled_set_needs_no_more_flags(recipe, tmp_path, capsys):
+    arrays = toy_arrays((16, 16, 1))  # 80 images for training
+    hidden = arrays._replace(train_label=np.where(np.arange(80) < 40, arrays.train_label, -1))
+    h5.write(datasets.path("half", tmp_path), hidden, "half", tuple("abcd"), "made by the tests")
+    asked = ["--dataset", "half", "--data_dir", str(tmp_path), "--recipe", recipe, "--batch_size", "8", "--dry-run"]
+    fewest = int(np.bincount(arrays.train_label[:40]).min())
+    classifies = recipes.find(recipe).classifies
+    for more in ([], ["--select", "validation"]) if classifies else ([],):
+        assert script.main([*asked, "--epochs", "3", *more]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        whole = shown["select"] == "last"
+        assert shown["labels"] == (4 * int(fewest * (1 if whole else 0.8)) if classifies else 0)
+        assert (shown["validation"] == 0) == whole
+        assert shown["steps"] == 3 * ((80 - shown["validation"]) // 8)
 
 
 def test_dry_run_of_several_seeds_prints_a_list(data_dir, tmp_path, monkeypatch, capsys):
