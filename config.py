@@ -8,6 +8,7 @@ import difflib
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -237,7 +238,14 @@ def _unframed(box: str) -> str:
 
 
 def guarded(main: Callable[[list[str]], int | None]) -> None:
-    """Run a script: bad input ends in one or two lines and status 2, an interrupt in status 130."""
+    """Run a script: bad input ends in one or two lines and status 2, an interrupt, or a request to end, in status
+    130."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if (number := getattr(signal, name, None)) and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, signal.default_int_handler)
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # file names need not be text
+            stream.reconfigure(errors=errors)
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as error:

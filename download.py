@@ -18,7 +18,6 @@ from typing import Annotated
 
 from config import UserError, Within, flags, guarded, nearest, parse, within
 from datasets import DATASETS, fetch, folder, path
-from engine import own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Settings(folder.Options):
     """Folder or http(s) address to take the files from instead: <mirror>/<data set in lower case>/<upstream name>."""
     trust_mirror: bool = False
     """Check files against <mirror>/SHA256SUMS instead of the upstream digests."""
-    timeout: float = 30.0
+    timeout: Annotated[float, Within(0.001, 86_400)] = 30.0
     """Seconds without a byte after which a server is given up."""
 
 
@@ -69,6 +68,9 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "download.py", __doc__)
     within(settings)
     asked = action(argv)
+    if asked != "fetch":
+        # Not at the top: each process that decodes pictures imports this file, and torch takes seconds.
+        from engine import own
     if asked in ("suggest", "labels"):
         own.label(settings, asked)
         return 0
@@ -81,8 +83,6 @@ def main(argv: list[str]) -> int:
                         f"{', '.join(name for name in DATASETS if not DATASETS[name].embedded)}, or say --all")
     if settings.trust_mirror and not settings.mirror:
         raise UserError("--trust_mirror: there is no mirror to trust; name it with --mirror")
-    if not settings.timeout > 0:
-        raise UserError(f"--timeout: {settings.timeout} is not a number of seconds above 0")
     return max([_get(name, settings) for name in dict.fromkeys(names)])
 
 

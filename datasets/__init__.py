@@ -16,7 +16,8 @@ from datasets import cifar10, circles, digits, fashion, h5, mnist, svhn
 from datasets.h5 import Arrays, Data
 from datasets.source import File, Source
 
-__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "labels_at_hand", "load", "path", "published", "spec"]
+__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "home", "labels_at_hand", "load", "path", "published",
+           "spec"]
 
 DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, circles, mnist, fashion, svhn, cifar10)}
 
@@ -26,6 +27,12 @@ def path(name: str, data_dir: Path) -> Path:
     if not re.fullmatch(h5.NAME, name):
         raise UserError(f"--dataset: {name!r} is not a name of letters, digits, '_', '.' and '-'")
     return Path(data_dir) / name.lower() / "data.h5"
+
+
+def home(name: str, data_dir: Path) -> Path:
+    """Where the file of the data set of that name, in any case, lies or will lie. UserError if there is none."""
+    known = _resolve(name, data_dir)
+    return known if isinstance(known, Path) else path(known.name, data_dir)
 
 
 def published(name: str) -> bool:

@@ -1,10 +1,11 @@
 """Files of the user's own, in layouts that are not ours, to arrays: .npz, and the HDF5 layout of SSGAN-Tensorflow.
 
-Images may be bytes, whole numbers or floats from 0 to 255, or floats from 0 to 1 or from -1 to 1; which of these a file
-holds is seen from all of its values. Nothing is guessed of a file that fits none: it is refused, by the name of the
-image.
+Images may be bytes, whole numbers or floats from 0 to 255, or floats from 0 to 1 or from -1 to 1, or truth values;
+which of these a file holds is seen from all of its values. Nothing is guessed of a file that fits none, or mixes them:
+it is refused, by the name of the image.
 """
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from config import UserError
-from datasets import splits
+from datasets import h5, splits
 
 CHANNELS = (1, 2, 3, 4)
+MOST_CLASSES = 100_000
+MOST_VALUES = 10**8  # of an image or a label
+KINDS = {"u": "whole numbers", "i": "whole numbers", "f": "floats", "b": "truth values"}
 # Names of the arrays of an .npz: ours, those of Keras, and one part that has to be divided.
 PARTS = ((("train/image", "train_image", "x_train"), ("train/label", "train_label", "y_train"),
           ("test/image", "test_image", "x_test"), ("test/label", "test_label", "y_test")),
@@ -46,6 +50,8 @@ class Found(NamedTuple):
 
 def read(path: Path) -> Found:
     """The images and labels of a file. UserError if it is none of the layouts, or an image or a label is unsound."""
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"--from_file {path}: not there, or no plain file; name an .npz or HDF5 file")
     try:
         if zipfile.is_zipfile(path):
             return _npz(path)
@@ -53,16 +59,15 @@ def read(path: Path) -> Found:
             return _groups(path)
     except OSError as error:
         raise UserError(f"--from_file {path}: {error.strerror or error}") from None
-    if not path.exists():
-        raise UserError(f"--from_file {path}: not there; name an .npz or HDF5 file")
     raise UserError(f"--from_file {path}: neither an .npz nor an HDF5 file")
 
 
 def _npz(path: Path) -> Found:
     try:
         with np.load(path, allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:  # ValueError: an array of Python objects
+            held = {name: array for name in file.files if isinstance(array := file[name], np.ndarray)}
+    # ValueError: an array of Python objects; RuntimeError: encrypted; MemoryError: a header that promises too much.
+    except (ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"--from_file {path}: {' '.join(str(error).split())[:160]}") from None
     for names in PARTS:
         found = [next((held[name] for name in known if name in held), None) for known in names]
@@ -71,14 +76,13 @@ def _npz(path: Path) -> Found:
     else:
         raise UserError(f"--from_file {path}: holds {', '.join(held) or 'nothing'}; name its arrays x_train, y_train, "
                         "x_test and y_test, or x and y")
-    images = [array for array in (found[0], found[2]) if array is not None]
+    images = [_channels_last(array, path) for array in (found[0], found[2]) if array is not None]
     scale = Scale(path)
-    for array in images:
-        scale.see("an image", array)
+    for name, array in zip(("the first array of images", "the second"), images, strict=False):
+        scale.see(name, array)
     labels = [_labels(array, len(beside), path) for array, beside in zip(found[1::2], found[::2], strict=True)
               if beside is not None]
-    parts = [Part(scale.bytes(_channels_last(array, path)), label)
-             for array, label in zip(images, labels, strict=True)]
+    parts = [Part(scale.bytes(array), label) for array, label in zip(images, labels, strict=True)]
     return Found(parts[0], parts[1] if len(parts) == 2 else None, 1 + max(int(label.max()) for label in labels))
 
 
@@ -96,15 +100,18 @@ def _channels_last(images: np.ndarray, path: Path) -> np.ndarray:
 def _labels(labels: np.ndarray | None, count: int, path: Path) -> np.ndarray:
     if labels is None:
         return np.full(count, -1)
+    if labels.dtype.kind not in KINDS:
+        raise UserError(f"--from_file {path}: labels are {labels.dtype}; they must be whole numbers from 0 up, or -1 "
+                        "for none")
     if labels.ndim == 2 and labels.shape[1] > 1:
         labels = np.array([one_hot(row, f"row {i}", path) for i, row in enumerate(labels)])
     labels = labels.reshape(-1)
     if len(labels) != count:
         raise UserError(f"--from_file {path}: {count} images, but {len(labels)} labels")
     whole = np.asarray(labels, np.float64)
-    if bad := np.flatnonzero((whole < -1) | (whole != np.floor(whole)) | (whole >= 2**31)).tolist():
+    if bad := np.flatnonzero((whole < -1) | (whole != np.floor(whole)) | (whole >= MOST_CLASSES)).tolist():
         raise UserError(f"--from_file {path}: label {labels[bad[0]]} of row {bad[0]}; labels are whole numbers from 0 "
-                        "up, or -1 for none")
+                        f"to {MOST_CLASSES - 1}, or -1 for none")
     return whole.astype(np.int64)
 
 
@@ -121,28 +128,35 @@ class Scale:
     """Which range of values stands for black to white, from all the values of a file."""
 
     def __init__(self, path: Path):
-        self.path, self.low, self.high, self.whole, self.kinds = path, np.inf, -np.inf, True, set()
+        self.path, self.low, self.high, self.kind, self.first = path, np.inf, -np.inf, "", ""
 
     def see(self, name: str, image: np.ndarray) -> None:
         """Take an image's values into account; UserError if they can be no pixels."""
-        if image.dtype.kind not in "uifb" or not image.size:
+        kind = KINDS.get(image.dtype.kind)
+        if not kind or not image.size:
             raise UserError(f"--from_file {self.path}: {name} is {image.dtype} {list(image.shape)}, no image")
+        self.kind, self.first = self.kind or kind, self.first or name
+        if kind != self.kind:
+            raise UserError(f"--from_file {self.path}: {name} holds {kind}, but {self.first} {self.kind}; store all "
+                            "images alike")
         low, high = float(image.min()), float(image.max())
         if not (low >= -1 and high <= 255):  # NaN is in no range
             raise UserError(f"--from_file {self.path}: {name} has values from {low:g} to {high:g}; pixels are from 0 "
                             "to 255, from 0 to 1 or from -1 to 1")
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self.kinds.add(image.dtype.kind)
 
     def bytes(self, images: np.ndarray) -> np.ndarray:
         """The same images as uint8."""
+        whole = self.kind == "whole numbers"
+        if whole and 0 <= self.low <= self.high <= 1:
+            raise UserError(f"--from_file {self.path}: its images hold no whole numbers but 0 and 1, of 255 for white; "
+                            "store truth values, or multiply them by 255")
         if images.dtype == np.uint8:
             return np.ascontiguousarray(images)
-        floats = "f" in self.kinds
-        if self.low < 0 and (self.high > 1 or not floats):
+        if self.low < 0 and (self.high > 1 or whole):
             raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g}; pixels are from 0 to "
                             "255, from 0 to 1 or from -1 to 1")
-        factor, offset = (127.5, 127.5) if self.low < 0 else (255, 0) if floats and self.high <= 1 else (1, 0)
+        factor, offset = (127.5, 127.5) if self.low < 0 else (255, 0) if self.high <= 1 else (1, 0)
         return (images * np.float32(factor) + np.float32(offset)).round().astype(np.uint8)
 
 
@@ -153,7 +167,7 @@ def _groups(path: Path) -> Found:
         with h5py.File(path, "r", locking=False) as file:
             ids = _ids(path, file)
             return _gathered(path, [(name, *_entry(path, file, name)) for name in tqdm(ids, path.name, unit="image")])
-    except (RuntimeError, KeyError, OSError) as error:  # on damaged bytes
+    except (RuntimeError, KeyError, OSError, MemoryError) as error:  # on damaged bytes
         raise UserError(f"--from_file {path}: not a whole HDF5 file ({' '.join(str(error).split())[:160]})") from None
 
 
@@ -162,7 +176,10 @@ def _ids(path: Path, file: h5py.File) -> list[str]:
     if not listed.is_file():
         raise UserError(f"--from_file {path}: there is no id.txt beside it; it names the group of each image, one a "
                         "line")
-    ids = [line.strip() for line in listed.read_text().splitlines() if line.strip()]
+    try:
+        ids = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise UserError(f"{listed}: no text in UTF-8") from None
     if not ids:
         raise UserError(f"{listed}: names no image")
     held = set(file)
@@ -177,11 +194,18 @@ def _ids(path: Path, file: h5py.File) -> list[str]:
 
 
 def _entry(path: Path, file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    group = file[name]
-    if not isinstance(group, h5py.Group) or not isinstance(group.get("image"), h5py.Dataset):
+    if not h5.inside(file, f"{name}/image"):
         raise UserError(f"--from_file {path}: {name!r} is no group with an image in it")
-    label = group.get("label")
-    return group["image"][()], None if label is None else np.atleast_1d(label[()])
+    parts = []
+    for part, what in (("image", f"{name!r} is"), ("label", f"the label of {name!r} is no one-hot vector but")):
+        found = file.get(f"{name}/{part}")
+        if found is None:
+            parts.append(None)
+        elif not h5.inside(file, f"{name}/{part}") or found.dtype.kind not in KINDS or found.size > MOST_VALUES:
+            raise UserError(f"--from_file {path}: {what} {str(found)!r:.80}, no image")
+        else:
+            parts.append(np.atleast_1d(found[()]))
+    return parts[0], parts[1]
 
 
 def _gathered(path: Path, entries: Iterable[tuple[str, np.ndarray, np.ndarray | None]]) -> Found:

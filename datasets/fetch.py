@@ -23,6 +23,7 @@ from datasets import h5
 from datasets.source import File, Source
 
 CHUNK = 1 << 16
+MOST_SUMS = 1 << 20  # bytes of a SHA256SUMS that are read
 AGENT = {"User-Agent": "Mozilla/5.0 (download.py)", "Accept-Encoding": "identity"}  # some hosts refuse urllib's name
 AGAIN = "Run the same command again (what is here already is kept), or name another place with --mirror."
 BROKEN = (OSError, http.client.HTTPException, ValueError)  # what urllib raises: refused, timed out, no such host, ...
@@ -212,10 +213,13 @@ def _sums(place: Place) -> dict[str, Check]:
     """The digests that a mirror lists, by path below the mirror. The paths only serve to look digests up."""
     try:
         with contextlib.closing(_Reply(place, 0)) as reply:
-            text = b"".join(reply.chunks()).decode(errors="replace")
+            text, chunks = b"", reply.chunks()
+            while len(text) < MOST_SUMS and (chunk := next(chunks, b"")):
+                text += chunk
     except Unavailable as error:
         raise UserError(f"{place.address}: {error}. --trust_mirror needs this file; make it with sha256sum.") from None
-    lines = (re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line) for line in text.splitlines())
+    lines = (re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line)
+             for line in text.decode(errors="replace").splitlines())
     return {line[2]: Check("sha256", line[1].lower()) for line in lines if line}
 
 
@@ -227,9 +231,10 @@ def _digest(path: Path, check: Check) -> str:
 def _is_url(address: str) -> bool:
     if "://" not in address:
         return False
-    if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
-        raise UserError(f"{address}: neither a folder nor an http or https address")
-    return True
+    with contextlib.suppress(ValueError):  # of an address with half a bracket
+        if urllib.parse.urlsplit(address).scheme in ("http", "https"):
+            return True
+    raise UserError(f"{address}: neither a folder nor an http or https address")
 
 
 def _reason(error: Exception) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from config import Seed, UserError, Within
-from datasets import h5, labelling, photo
+from datasets import files, h5, labelling, photo
 from datasets.layout import Picture, Plan, Problem, arrange, shown
 
 TOGETHER = 16  # files that a process decodes before it answers
@@ -58,41 +58,35 @@ def make(target: Path, name: str, options: Options) -> h5.Data:
     """Write data.h5 at `target`, and files.csv, which tells the file of each training image, and return the content;
     files that are left out or doubtful are told on standard error. UserError if the folder holds no data set, a file is
     refused, or the disk is full; nothing is left then."""
+    if not options.from_folder:
+        raise UserError("--from_folder: name a folder with pictures in it")
     look, root = photo.Look(*sides(options.size or "64"), options.resize, options.grey), Path(options.from_folder)
     problems: list[Problem] = []
     plan = arrange(root, options.labels, options.test_share, options.seed, problems)
-    listing = target.with_name(labelling.FILES)
-    new = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    listing = labelling.listing(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent) as pixels:
+        with files.folder_of(target), tempfile.TemporaryFile(dir=target.parent) as pixels:
             kept = _decode(plan, root, look, pixels, problems)
             _tell(root, problems, options.strict)
             arrays = _arrays(kept, plan.class_names, look, pixels)
             source = _source(plan, look, options, len(problems))
-            labelling.write_files(listing, (shown(picture.file) for picture in kept if not picture.test))
-            return h5.write(target, arrays, name, plan.class_names, source, look.resize)
+            with files.whole(listing) as new:  # takes its place when data.h5 is there
+                labelling.write_files(new, (shown(picture.file) for picture in kept if not picture.test))
+                return h5.write(target, arrays, name, plan.class_names, source, look.resize)
     except OSError as error:
         raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
-    finally:
-        with contextlib.suppress(OSError):  # it was not written yet
-            if not target.exists():
-                listing.unlink()
-        for folder in new:
-            with contextlib.suppress(OSError):  # not empty: the data set is there
-                folder.rmdir()
 
 
 def _tell(root: Path, problems: Sequence[Problem], strict: bool) -> None:
     """One list of all that was found; UserError if there is anything and that is refused."""
     if not problems:
         return
-    files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
-    print(f"{root}: {files} left out or doubtful:", file=sys.stderr)
+    these = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
+    print(f"{root}: {these} left out or doubtful:", file=sys.stderr)
     for file, reason in sorted(problems):
         print(f"  {shown(file)}: {reason}", file=sys.stderr)
     if strict:
-        raise UserError(f"--strict: {files} unusable or doubtful in {root} (see the list); mend or remove what is not "
+        raise UserError(f"--strict: {these} unusable or doubtful in {root} (see the list); mend or remove what is not "
                         "right, or leave the flag out")
 
 

@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from config import Spec, UserError
+from datasets import files
 
 FORMAT = 1
 PARTS = ("train/image", "train/label", "test/image", "test/label")
@@ -123,20 +124,15 @@ def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], sou
     except UserError as error:
         raise UserError(f"{path}: not written: {error}") from None
     frame = _frame(data, digest)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                for offset, content in frame:
-                    file.seek(offset)
-                    for block in [content] if isinstance(content, bytes) else _blocks(content):
-                        file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with files.whole(path) as new, new.open("wb") as file:
+            for offset, content in frame:
+                file.seek(offset)
+                for block in [content] if isinstance(content, bytes) else _blocks(content):
+                    file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"{path}: not written: {error.strerror}; free some space or choose another folder") from None
     return data
@@ -252,7 +248,7 @@ def _header(file: h5py.File) -> tuple[Spec, tuple[str, ...]]:
     if not np.array_equal(found, FORMAT):
         raise UserError(f"written in format {str(found)!r:.40}, but this version of the toolkit reads format {FORMAT}")
     missing = [name for name in ("name", "class_names", "source", "digest") if name not in file.attrs]
-    missing += [part for part in PARTS if not isinstance(file.get(part), h5py.Dataset)]
+    missing += [part for part in PARTS if not inside(file, part)]
     if missing:
         raise UserError(f"without {', '.join(missing)}")
     parts = Arrays(*(file[part] for part in PARTS))
@@ -264,6 +260,15 @@ def _header(file: h5py.File) -> tuple[Spec, tuple[str, ...]]:
         if part.id.get_storage_size() != part.size * part.dtype.itemsize:
             raise UserError(f"{part.name[1:]} is compressed or not all there")
     return spec, tuple(class_names)
+
+
+def inside(file: h5py.File, name: str) -> bool:
+    """Whether it is an array that lies in the file itself, not behind a link or in other files that it names."""
+    folders = name.split("/")
+    ways = ["/".join(folders[:end]) for end in range(1, len(folders) + 1)]
+    if not all(way in file and isinstance(file.get(way, getlink=True), h5py.HardLink) for way in ways):
+        return False
+    return isinstance(found := file[name], h5py.Dataset) and found.external is None and not found.is_virtual
 
 
 def _text(file: h5py.File, name: str) -> str:
@@ -278,9 +283,10 @@ def _spec(parts: Arrays, name: str, class_names: tuple[str, ...]) -> Spec:
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise UserError(f"name {name!r:.60}, but it must be made of letters, digits, '_', '.' and '-'")
     if len(set(class_names)) < len(class_names) or not all(
-            isinstance(entry, str) and entry for entry in class_names) or len(json.dumps(class_names)) > LONGEST:
+            isinstance(entry, str) and entry.isprintable() and entry for entry in class_names) or len(
+            json.dumps(class_names)) > LONGEST:
         raise UserError(f"class names {', '.join(map(repr, class_names[:4])):.200}, {len(class_names)} in all, "
-                        f"but they must be different texts, at most {LONGEST} bytes together")
+                        f"but they must be different texts that can be printed, at most {LONGEST} bytes together")
     for part, array in zip(PARTS, parts, strict=True):
         kind, axes = ("uint8", "N, H, W, C") if part.endswith("image") else ("int64", "N")
         if array.dtype != np.dtype(kind) or array.ndim != axes.count(",") + 1 or 0 in array.shape:

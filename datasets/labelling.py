@@ -7,6 +7,7 @@ A third column, file, names the picture, where the table files.csv (row,file) be
 import contextlib
 import csv
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,21 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from config import UserError
-from datasets import h5
+from datasets import files, h5
 
 COLUMNS = ["row", "label"]
-FILES = "files.csv"
+FILES, LISTING = "files.csv", ["row", "file"]
 ALIKE = 0.8  # difflib's share of the letters of two names
 
 
 def ask(path: Path, rows: Iterable[int], data: h5.Data, files: Mapping[int, str]) -> None:
     """Write a table of those rows without labels, with the files that are known. UserError if there is one already with
     labels that `data` does not hold: they would be lost."""
-    if path.exists():
-        if not _is_in(path, data):
-            raise UserError(f"{path}: is already there, and {data.spec.name} does not hold its labels; take them in "
-                            f"(download.py --dataset {data.spec.name} --labels {path}), or delete it")
-        path.unlink()
+    if path.exists() and not _is_in(path, data):
+        raise UserError(f"{path}: is already there, and {data.spec.name} does not hold its labels; take them in "
+                        f"(download.py --dataset {data.spec.name} --labels {path}), or delete it")
     header = [*COLUMNS, "file"] if files else COLUMNS
     _new(path, [header, *([row, "", files.get(row, "")][:len(header)] for row in rows)])
 
@@ -50,11 +49,21 @@ def write_rows(path: Path, rows: Iterable[int]) -> None:
 
 def write_files(path: Path, names: Iterable[str]) -> None:
     """Write the table of the picture files that the training images were made of, in the order of the rows."""
-    path.unlink(missing_ok=True)
-    _new(path, [["row", "file"], *enumerate(names)])
+    _new(path, [LISTING, *enumerate(names)])
 
 
-def files(path: Path) -> dict[int, str]:
+def listing(folder: Path) -> Path:
+    """The place of that table. UserError if there is another file, which would be lost."""
+    path = folder / FILES
+    if path.exists():
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            if next(csv.reader(file), []) != LISTING:
+                raise UserError(f"{path}: not written by download.py, which needs that place; give the file another "
+                                "name")
+    return path
+
+
+def files_by_row(path: Path) -> dict[int, str]:
     """What `write_files` wrote, by row; nothing where there is no such table."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -65,7 +74,7 @@ def files(path: Path) -> dict[int, str]:
 
 def _new(path: Path, lines: Iterable[Sequence[Any]]) -> None:
     try:
-        with open(path, "x", newline="", encoding="utf-8") as file:
+        with files.whole(path) as new, open(new, "x", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(lines)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
@@ -89,8 +98,13 @@ def _filled_in(path: Path) -> dict[int, str]:
             given: dict[int, str] = {}
             for number, line in enumerate(reader, 2):
                 label, row = (line["label"] or "").strip(), (line["row"] or "").strip()
-                if not row.isascii() or not row.isdigit():
-                    raise UserError(f"--labels {path}, line {number}: row {row!r} is no number")
+                if not re.fullmatch(r"[0-9]{1,18}", row):
+                    raise UserError(f"--labels {path}, line {number}: row {row!r:.60} is no number")
+                if None in line:
+                    raise UserError(f"--labels {path}, line {number}: more fields than the first line names; put a "
+                                    "label with a comma in quotes")
+                if not label.isprintable():
+                    raise UserError(f"--labels {path}, line {number}: the label {label!r:.60} cannot be printed")
                 if label and given.setdefault(int(row), label) != label:
                     raise UserError(f"--labels {path}, line {number}: row {row} is {given[int(row)]!r} and {label!r}")
     except OSError as error:

@@ -2,10 +2,9 @@
 
     --from_torchvision EMNIST split=letters        what stands behind the name are arguments of the class
 """
-import contextlib
 import inspect
 import re
-import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,23 @@ from PIL import Image
 from tqdm import tqdm
 
 from config import UserError, nearest
-from datasets import convert, folder, h5, photo
+from datasets import convert, files, folder, h5, photo
 
 # Their upstream files are pickled Python objects, which are never read here.
 PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
            "CIFAR100": "there is no other form of it here",
            "ImageNet": "name a folder of its pictures with --from_folder"}
+CHOSEN = ("train", "download", "transform", "target_transform", "transforms")  # arguments that nobody else can give
 
 
 def make(target: Path, name: str, options: Any) -> h5.Data:
     """Write data.h5 at `target` and return its content. UserError if torchvision has no such data set, cannot get it,
     or its entries are no images with one class each."""
-    raw = target.parent / "raw"
     try:
-        return _make(target, name, options, raw)
-    finally:
-        shutil.rmtree(raw, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not empty: the data set is there
-            target.parent.rmdir()
+        with files.folder_of(target), tempfile.TemporaryDirectory(dir=target.parent, prefix="raw-") as raw:
+            return _make(target, name, options, Path(raw))
+    except OSError as error:
+        raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
 
 
 def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
@@ -66,8 +64,10 @@ def _arguments(words: Sequence[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
             raise UserError(f"--from_torchvision: {word!r} behind the name; write arguments of the class as key=value")
-        found[key] = (tuple(map(int, value.split("x"))) if re.fullmatch(r"\d+(x\d+)+", value) else
-                      int(value) if value.isdigit() else value)
+        if key in CHOSEN:
+            raise UserError(f"--from_torchvision: {word!r}: {key} is chosen by download.py; leave it out")
+        numbers = [int(n) for n in value.split("x")] if re.fullmatch(r"[0-9]{1,9}(x[0-9]{1,9})*", value) else []
+        found[key] = tuple(numbers) if len(numbers) > 1 else numbers[0] if numbers else value
     return found
 
 
@@ -92,7 +92,7 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
     else:
         sides = {}, None
     try:
-        return tuple(None if side is None else kind(**given, **side, **arguments) for side in sides)
+        return tuple(None if side is None else kind(**{**given, **side, **arguments}) for side in sides)
     except Exception as error:  # each class fails in its own way: no such argument, no network, a wrong digest
         raise _failed(name, error) from None
 
@@ -103,7 +103,11 @@ def _failed(name: str, error: Exception) -> UserError:
 
 
 def _arrays(part: Any, name: str, look: photo.Look) -> convert.Part:
-    images, labels = np.empty((len(part), *look.shape), np.uint8), np.empty(len(part), np.int64)
+    try:
+        images, labels = np.empty((len(part), *look.shape), np.uint8), np.empty(len(part), np.int64)
+    except MemoryError:
+        raise UserError(f"--from_torchvision {name}: {len(part)} images of {look.height} x {look.width} do not fit "
+                        "into memory; give a smaller --size") from None
     for row in tqdm(range(len(part)), name, unit="image"):
         try:
             picture, label = part[row]

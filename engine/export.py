@@ -8,6 +8,7 @@ What is needed to use it travels in the file, as JSON in the metadata of ONNX an
 values, [0, 255].
 """
 import copy
+import io
 import json
 import os
 import tempfile
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from config import UserError
+from datasets.files import check_plain
 
 TOLERANCE = 1e-4  # of probabilities, between the file and the network
 CHECKED = 256  # images
@@ -52,6 +54,7 @@ def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, clas
     facts = {"class_names": json.dumps(class_names),
              "pictures": json.dumps({**pictures, "resize": resize, "values": [0, 255]})}
     try:
+        check_plain(path)
         with (tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, torch.no_grad(),
               warnings.catch_warnings(action="ignore")):  # of the exporter about itself; the answers are compared below
             made = Path(folder) / path.name
@@ -78,7 +81,9 @@ def _program(classifier: Classifier, some: Tensor) -> torch.export.ExportedProgr
 
 
 def _save_pt2(path: Path, classifier: Classifier, some: Tensor, facts: dict[str, str]) -> None:
-    torch.export.save(_program(classifier, some), path, extra_files=facts)
+    content = io.BytesIO()  # torch ends the process where a disk is full
+    torch.export.save(_program(classifier, some), content, extra_files=facts)
+    path.write_bytes(content.getvalue())
 
 
 def _answer_pt2(path: Path, some: Tensor) -> tuple:

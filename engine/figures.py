@@ -135,7 +135,7 @@ def canvas(path: Path, size: tuple[float, float]) -> Iterator[Any]:
     with matplotlib.rc_context(RC):
         figure = Figure(size, dpi=120, layout="constrained")
         yield figure
-        figure.savefig(path)
+        figure.savefig(path, format="png")
 
 
 def losses(folder: Path, found: Mapping[str, Curve], title: str, xlabel: str) -> list[Path]:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 import losses
 from config import UserError
-from engine import evaluate, figures, files, report, scene, state, world
+from datasets import files
+from engine import evaluate, figures, report, scene, state, world
 
 Format = Literal["grid", "files", "hdf5"]
 CHUNK = figures.SAMPLES  # images in one call

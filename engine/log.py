@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from config import Config, UserError, as_dict
-from engine import files
+from datasets import files
 
 REFERENCE_NAMES = {"supervised": "s_loss", "real": "d_loss_real", "fake": "d_loss_fake"}  # of SSGAN-Tensorflow
 

@@ -1,5 +1,4 @@
 """Data of the user's own: made into a data set, and labelled little by little; images to label next."""
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +6,7 @@ import numpy as np
 
 import datasets
 from config import UserError
-from datasets import convert, folder, h5, labelling, suggest, zoo
+from datasets import convert, files, folder, h5, labelling, suggest, zoo
 from engine import figures
 
 
@@ -17,10 +16,11 @@ def make(settings: Any, how: str) -> None:
     target = datasets.path(name, settings.data_dir)
     if target.exists():
         raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
-    with contextlib.suppress(OSError):  # what is wrong with the folder is told by those who write there
-        target.with_name(labelling.FILES).unlink()  # of a data set that was deleted
+    former = labelling.listing(target.parent)  # of a data set that was deleted
     data = {"from_folder": folder.make, "from_file": _from_file, "from_torchvision": zoo.make}[how](target, name,
                                                                                                      settings)
+    if how != "from_folder":  # which writes a new one
+        former.unlink(missing_ok=True)
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
     print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
           f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes; "
@@ -45,7 +45,8 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
     arrays = h5.Arrays(*train, *test)
     if settings.transposed:
         arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))
-    return h5.write(target, arrays, name, [str(k) for k in range(found.classes)], f"{path.name}; {how}")
+    with files.folder_of(target):
+        return h5.write(target, arrays, name, [str(k) for k in range(found.classes)], f"{path.name}; {how}")
 
 
 def label(settings: Any, how: str) -> None:
@@ -56,13 +57,13 @@ def label(settings: Any, how: str) -> None:
             raise UserError(f"--labels {settings.labels}: name a data set of your own with --dataset; found "
                             f"{' '.join(settings.dataset) or 'no name'}"
                             f"{', whose labels are all there' if name else ''}")
-        _take_in(datasets.path(name, settings.data_dir), Path(settings.labels))
+        _take_in(datasets.home(name, settings.data_dir), Path(settings.labels))
         return
     if len(settings.dataset) != 1:
         raise UserError(f"--suggest {settings.suggest}: name one data set with --dataset")
     data = datasets.load(settings.dataset[0], settings.data_dir)
     features = suggest.plain_features(data.arrays.train_image, settings.seed)
-    folder = datasets.path(data.spec.name, settings.data_dir).parent
+    folder = datasets.home(data.spec.name, settings.data_dir).parent
     ask(folder, data, folder, features, np.empty(0, np.int64), settings.suggest, settings.seed)
 
 
@@ -104,9 +105,10 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
                     f"python trainer.py --dataset {data.spec.name} --labelled {table}")
     else:
         table = folder / "suggest.csv"
-        labelling.ask(table, rows.tolist(), data, labelling.files(home / labelling.FILES))
+        labelling.ask(table, rows.tolist(), data, labelling.files_by_row(home / labelling.FILES))
         told.append(f"Fill in the classes, then:\n"
                     f"python download.py --dataset {data.spec.name} --labels {table}")
         title = f"write the class of each row into suggest.csv, {title}"
-    figures.sheet(folder / "suggest.png", images[rows], [f"row {row}" for row in rows], title)
+    with files.whole(folder / "suggest.png") as new:
+        figures.sheet(new, images[rows], [f"row {row}" for row in rows], title)
     print(table, *told, sep="\n")

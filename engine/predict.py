@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from config import UserError
 from datasets import folder, photo
+from datasets.files import whole
 from engine import evaluate
 from engine.calibration import Calibration
-from engine.files import whole
 
 BATCH = 256  # pictures decoded and judged at a time
 COLUMNS = ("file", "class", "probability", "confidence", "real", "unlike", "problem")
@@ -44,7 +44,7 @@ def find(words: Iterable[str]) -> list[str]:
             files = [line.rstrip("\n") for line in sys.stdin if line.strip()]
         elif os.path.isdir(word):
             files = sorted(str(path) for path in Path(word).rglob("*") if path.is_file())
-        elif os.path.exists(word):
+        elif os.path.isfile(word):
             files = [word]
         else:
             files = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))
@@ -63,6 +63,8 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
     useless = 0
     if output.is_dir():
         raise UserError(f"--output {output}: a folder; name a file")
+    if output.exists() and any(output.samefile(name) for name in files if os.path.exists(name)):
+        raise UserError(f"--output {output}: one of the pictures, which it would replace; name another file")
     try:
         with whole(output) as new, open(new, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, COLUMNS)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from engine import files
+from datasets import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table

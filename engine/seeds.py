@@ -39,6 +39,8 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
         if values:
             for line, value in zip(lines, values * (count // len(values)), strict=True):
                 line += [flag, value]
+    if len(set(map(tuple, lines))) < count:
+        raise UserError("--seed, --label_seed: two of these runs would be the same; give each pair once")
     if "checkpoint" in names:
         raise UserError("--seed: several seeds are new runs; go on with each by its own --checkpoint")
     return lines

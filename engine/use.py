@@ -10,7 +10,8 @@ from torch import Tensor
 
 import datasets
 from config import UserError
-from engine import calibration, figures, files, generated, own, report
+from datasets import files
+from engine import calibration, figures, generated, own, report
 from engine import evaluate as judging
 from engine import export as exports
 from engine import predict as prediction

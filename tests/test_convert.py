@@ -1,5 +1,7 @@
 """Files in layouts that are not ours."""
 import contextlib
+import os
+import zipfile
 
 import h5py
 import numpy as np
@@ -92,6 +94,63 @@ def test_an_unsound_image_is_named(kind, tmp_path):
     images, labels, said = BAD[kind]
     with pytest.raises(UserError, match=f"--from_file .*data.hy: {said}"):
         convert.read(reference(tmp_path, images, labels))
+
+
+def test_truth_values_are_black_and_white(tmp_path):
+    np.savez(tmp_path / "a.npz", x=IMAGES > 127, y=LABELS)
+    for found in (convert.read(reference(tmp_path / "h", IMAGES > 127)), convert.read(tmp_path / "a.npz")):
+        np.testing.assert_array_equal(found.train.images, np.where(IMAGES > 127, 255, 0))
+
+
+UNSOUND = {"mixed": ({"x_train": IMAGES / 255.0, "x_test": IMAGES}, "the second holds whole numbers, but the first"),
+           "0 and 1": ({"x": IMAGES % 2}, "no whole numbers but 0 and 1"),
+           "text labels": ({"x": IMAGES, "y": np.array(["cat"] * 12)}, "labels are <U3"),
+           "a number": ({"x": np.array(3.0)}, r"images \[\]"),
+           "far label": ({"x": IMAGES, "y": np.full(12, 50_000_000)}, "label 50000000 of row 0")}
+
+
+@pytest.mark.parametrize("kind", UNSOUND)
+def test_unsound_arrays_are_named(kind, tmp_path):
+    arrays, said = UNSOUND[kind]
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UserError, match=f"--from_file .*a.npz: .*{said}"):
+        convert.read(tmp_path / "a.npz")
+
+
+def test_a_header_that_promises_too_much_and_a_pipe_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file, file.open("x.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (1 << 45,)})
+    os.mkfifo(tmp_path / "pipe.npz")
+    for name in ("a.npz", "pipe.npz"):
+        with pytest.raises(UserError, match=f"--from_file .*{name}"):
+            convert.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("what", ["image behind a link", "image in another file", "label is a group", "huge image"])
+def test_what_lies_outside_the_file_or_is_no_array_is_not_read(what, tmp_path):
+    path = reference(tmp_path)
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["image"] = IMAGES[0]
+    (tmp_path / "raw").write_bytes(IMAGES[0].tobytes())
+    with h5py.File(path, "a") as file:
+        del file["6"]["label" if "label" in what else "image"]
+        if what == "image behind a link":
+            file["6"]["image"] = h5py.ExternalLink("other.h5", "/image")
+        elif what == "image in another file":
+            file["6"].create_dataset("image", (5, 7, 3), "u1", external=[(str(tmp_path / "raw"), 0, 105)])
+        elif what == "label is a group":
+            file["6"].create_group("label")
+        else:
+            file["6"].create_dataset("image", (1 << 20, 1 << 14, 3), "u1", chunks=(64, 64, 3))
+    with pytest.raises(UserError, match=r"--from_file .*data\.hy: .*'6' is"):
+        convert.read(path)
+
+
+def test_ids_that_are_no_text_are_refused(tmp_path):
+    path = reference(tmp_path)
+    (tmp_path / "id.txt").write_bytes(b"\xff0\n")
+    with pytest.raises(UserError, match=r"id\.txt: no text in UTF-8"):
+        convert.read(path)
 
 
 @pytest.mark.parametrize("label", [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0.5, 0, 0], [0, 1, 0]])

@@ -76,6 +76,8 @@ def test_others_still_finish_when_some_fail(tmp_path, server):
     ((), "no data set is named"), (("--dataset",), "dataset"), (("--dataset", "MNSIT"), "did you mean MNIST"),
     (("--dataset", "../mnist"), "--dataset: there is no '../mnist'"), (("--datasets", "MNIST"), "you mean --dataset"),
     (("--all", "--trust_mirror"), "--mirror"), (("--all", "--timeout", "0"), "--timeout"),
+    (("--all", "--timeout", "inf"), "--timeout"), (("--from_folder", "", "--dataset", "mine"), "--from_folder: name"),
+    (("--dataset", "CIFAR10", "--mirror", "http://[::1"), "neither a folder nor an http or https address"),
     (("--dataset", "CIFAR10", "--mirror", "ftp://127.0.0.1"), "neither a folder nor an http or https address"),
     (("--dataset", "CIFAR10", "--mirror", "/"), "No such file or directory")])
 def test_bad_commands(tmp_path, flags, found):
@@ -96,6 +98,17 @@ def test_rebuilt_files_are_refused_without_trust(tmp_path, server):
     done = download(tmp_path, "--dataset", "CIFAR10", "--mirror", server.url)
     assert done.returncode == 2
     assert list((tmp_path / "datasets").iterdir()) == []  # a folder that was there
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_leaves_nothing_half_written(number, tmp_path):
+    write = ("import os, signal, sys\nfrom config import guarded\nfrom datasets import files\n"
+             "def main(argv):\n    with files.whole(files.Path('a')) as new:\n        new.write_text('half')\n"
+             "        os.kill(os.getpid(), int(argv[0]))\nguarded(main)\n")
+    done = subprocess.run([sys.executable, "-c", write, str(int(number))], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (130, "-c: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_leaves_a_part_that_is_gone_on_with(tmp_path, server):

@@ -10,6 +10,7 @@ import torch
 from config import Spec, UserError
 from engine import evaluate, export
 from models import MODELS
+from tests.mirror import mounted
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 16, 16, 3)).astype(np.uint8)
 NAMES = ("a", "b ü", "c")
@@ -82,6 +83,12 @@ def test_an_answer_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setitem(export.FORMATS, ".pt2", (save, lambda path, some: expected(discriminator("mlp"), 1.01)))
     with pytest.raises(UserError, match="differs from the network"):
         export.write(tmp_path / "c.pt2", discriminator("mlp"), 1.0, IMAGES, NAMES, "crop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    with mounted(tmp_path) as disk, pytest.raises(UserError, match=r"c\.pt2: cannot be written \(No space left"):
+        export.write(disk / "c.pt2", discriminator("mlp"), 1.0, IMAGES, NAMES, "crop")
     assert list(tmp_path.iterdir()) == []
 
 

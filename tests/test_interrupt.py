@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 every_script = pytest.mark.parametrize("script", ["trainer.py", "evaler.py", "download.py"])
 
 
-def importing(script, torch, folder):
-    """The script with that in place of torch."""
-    (folder / "torch.py").write_text(torch)
+def importing(script, h5py, folder):
+    """The script with that in place of h5py, which all of them import."""
+    (folder / "h5py.py").write_text(h5py)
     # A test run in the background of a shell ignores SIGINT, and so would its children.
     return subprocess.run([sys.executable, ROOT / script], env={**os.environ, "PYTHONPATH": str(folder)}, timeout=60,
                           capture_output=True, text=True, check=False,

@@ -1,4 +1,5 @@
 """Data of the user's own, through download.py: files of arrays, torchvision's sets, suggestions and labels."""
+import contextlib
 import csv
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import evaler
 import trainer
 from config import UserError
 from datasets import h5
-from engine import state, use
+from engine import own, state, use
 from tests.conftest import toy_arrays, write_odd
+from tests.mirror import mounted
 from tests.runs import differing, evaluated, weights
 
 
@@ -124,7 +126,57 @@ def test_what_is_suggested_of_a_published_set_can_be_trained_with(capsys):
         download.main(["--dataset", "digits", "--suggest", "12"])
 
 
+@pytest.mark.parametrize("words", [["--from_torchvision", "Nonsense"], ["--from_torchvision", "FakeData", "size=40"],
+                                   ["--from_file", "data.npz"], ["--from_folder", "nowhere"]])
+def test_files_of_the_user_in_the_folder_of_a_new_set_stay(words, tmp_path):
+    npz(classes=3, shape=(16, 16, 3))
+    home = tmp_path / "datasets" / "mine"
+    for name in ("raw/own.png", "files.csv"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("of the user")
+    with pytest.raises(UserError, match=r"files\.csv: not written by download\.py"):
+        download.main([*words, "--dataset", "mine"])
+    (home / "files.csv").rename(home / "own.csv")
+    with contextlib.suppress(UserError):
+        download.main([*words, "--dataset", "mine"])
+    assert (home / "raw" / "own.png").read_text() == (home / "own.csv").read_text() == "of the user"
+    assert {path.name for path in home.iterdir()} - {"data.h5"} == {"raw", "own.csv"}
+
+
+def test_a_folder_for_a_set_of_torchvision_can_be_named(tmp_path, monkeypatch):
+    for name in ("train/a/0.png", "train/b/1.png", "train/a/2.png", "train/b/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16, 3), 9 * len(name), np.uint8)).save(tmp_path / name)
+    words = ["--from_torchvision", "ImageFolder", "root=train", "--dataset", "mine", "--test_share", "0.5"]
+    assert download.main(words) == 0
+    assert datasets.load("mine", "datasets").class_names == ("a", "b")
+    with pytest.raises(UserError, match=r"'train=True': train is chosen by download\.py"):
+        download.main(["--from_torchvision", "MNIST", "train=True", "--dataset", "other"])
+
+
+def test_a_suggestion_on_a_full_disk_leaves_no_part_of_a_table(tmp_path):
+    data = datasets.load("digits", "datasets")
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk", "4k") as disk:
+        with pytest.raises(UserError, match=r"suggest\.txt: cannot be written \(No space left"):
+            own.ask(disk, data, disk, np.zeros((len(data.arrays.train_image), 1)), np.arange(1400), 5, 1)
+        assert list(disk.iterdir()) == []
+
+
+def test_a_set_whose_folder_has_capital_letters_is_labelled_where_it_lies(tmp_path):
+    data = write_odd(tmp_path / "datasets")
+    hidden = data.arrays._replace(train_label=np.where(np.arange(42) < 5, data.arrays.train_label, -1))
+    h5.write(tmp_path / "datasets" / "Caps" / "data.h5", hidden, "Caps", data.class_names, "made up")
+    assert download.main(["--dataset", "caps", "--suggest", "6"]) == 0
+    table = tmp_path / "datasets" / "Caps" / "suggest.csv"
+    filled(table, ["kind 1"] * 6)
+    assert download.main(["--dataset", "Caps", "--labels", str(table)]) == 0
+    assert sorted(path.name for path in (tmp_path / "datasets").iterdir()) == ["Caps", "toy"]
+
+
 @pytest.mark.parametrize(("text", "said"), [
+    ("row,label\n1,kind, 1\n", "line 2: more fields"), ("row,label\n1,a\x1bb\n", "line 2: the label .* cannot be"),
+    (f"row,label\n{'9' * 5000},kind 1\n", "line 2: row '9+ is no number"),
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
     ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row,label"), ("", "columns row,label"),
     ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'")])

@@ -85,6 +85,8 @@ def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_
     (["--predict", "new/notes.txt"], r"no picture among the files named \(1\)"),
     (["--predict", "-"], "--predict -: no names on standard input"),
     (["--predict", "new", "--output", "new"], "--output new: a folder"),
+    (["--predict", "new", "--output", "new/0.png"], "--output new/0.png: one of the pictures"),
+    (["--predict", "new", "--output", "new/pipe"], r"--output new/pipe: cannot be written \(is a device or a pipe"),
     (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
     (["--predict", "new", "--suggest", "3"], "one at a time"), (["--output", "p.csv"], "only with --predict"),
     (["--suggest", "5000"], "--suggest 5000: training images without"),
@@ -94,6 +96,7 @@ def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     run, _ = restored(runs["gan"])
     photographs(tmp_path / "new", run, count=1)
+    os.mkfifo("new/pipe")
     with pytest.raises(UserError, match=said):
         evaler.main(["--checkpoint", str(runs["gan"]), *words])
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "datasets", "new"}

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,8 @@ from config import UserError
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write a file or a folder under. When the block ends it takes the place of `path`, of
-    which a folder replaces a former one; after an error it is removed."""
+    which a folder replaces a former one; after an error it is removed. OSError where `path` is not ours to replace."""
+    check_plain(path)
     new = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield new
@@ -22,6 +24,26 @@ def whole(path: Path) -> Iterator[Path]:
         if new.is_dir():
             shutil.rmtree(new)
         new.unlink(missing_ok=True)
+
+
+def check_plain(path: Path) -> None:
+    """OSError where a device or a pipe lies at `path`, which a file must not replace."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "is a device or a pipe", str(path))
+
+
+@contextlib.contextmanager
+def folder_of(path: Path) -> Iterator[None]:
+    """The folder of `path` is there inside, made if need be; at the end it goes again, and so do those above it that
+    were made, if nothing lies in them."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
 
 
 def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:
