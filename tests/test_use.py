@@ -1,6 +1,7 @@
 """A trained classifier in use: predictions, suggestions, export, the page of a run."""
 import csv
 import io
+import os
 import re
 import shutil
 import sys
