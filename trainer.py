@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
         device = world.device(every[0].device)
         if device.type == "cpu":  # on a GPU the runs are built in this process anyhow
             build(every[0])
-        return seeds.train(lines, command.begin, device)
+        return seeds.train(lines, command.begin, device, every[0].train_dir)
     run, path = command.asked(argv)
     if run.cfg.dry_run:
         print(json.dumps(command.settled(run), indent=1))

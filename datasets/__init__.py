@@ -16,8 +16,8 @@ from datasets import cifar10, circles, digits, fashion, h5, mnist, svhn
 from datasets.h5 import Arrays, Data
 from datasets.source import File, Source
 
-__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "home", "labels_at_hand", "load", "path", "published",
-           "spec"]
+__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "batch_at_hand", "home", "labels_at_hand", "load", "path",
+           "published", "spec"]
 
 DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, circles, mnist, fashion, svhn, cifar10)}
 
@@ -75,6 +75,16 @@ def labels_at_hand(name: str, data_dir: Path, usual: int, share: float = 1.0) ->
     labels, classes = h5.read_labels(known)
     each = int(share * np.bincount(labels[labels >= 0], minlength=classes).min(initial=len(labels)))
     return (classes * (each if (labels < 0).any() else min(usual // max(1, classes), each))) or usual
+
+
+def batch_at_hand(name: str, data_dir: Path, usual: int) -> int:
+    """A batch size to begin with: the usual one; of a set of the user's own that has too few training images for it (a
+    fifth of which can be validation images) a fifth of these."""
+    known = _resolve(name, data_dir)
+    if not isinstance(known, Path):
+        return usual
+    count = len(h5.read_labels(known)[0])
+    return usual if usual <= 0.8 * count else max(1, count // 5)
 
 
 def _named(spec: Spec, file: Path) -> Spec:

@@ -135,6 +135,10 @@ def take_in(target: Path, table: Path) -> Taken:
     before = data.arrays.train_label
     if max(given) >= len(before):
         raise UserError(f"--labels {table}: row {max(given)}, but {target} has training images 0 to {len(before) - 1}")
+    asked, kept = files_by_row(table), files_by_row(target.with_name(FILES))
+    if other := [row for row in given if row in kept and asked.get(row, kept[row]) != kept[row]]:
+        raise UserError(f"--labels {table}: row {other[0]} is {kept[other[0]]} in {target}, not {asked[other[0]]}; the "
+                        "table was made for other data")
     names = list(dict.fromkeys([*data.class_names, *(given[row] for row in sorted(given))]))
     after = before.copy()
     after[list(given)] = [names.index(name) for name in given.values()]
@@ -154,5 +158,6 @@ def take_in(target: Path, table: Path) -> Taken:
 def alike(name: str, names: Iterable[str]) -> str | None:
     """The one of the other names that `name` may be a misspelling of, in any case; None if there is none."""
     others = {other.lower(): other for other in names if other != name}
-    found = difflib.get_close_matches(name.lower(), others, 1, ALIKE)
+    swapped = [other for other in others if sorted(other) == sorted(name.lower())]
+    found = swapped or difflib.get_close_matches(name.lower(), others, 1, ALIKE)
     return others[found[0]] if found else None

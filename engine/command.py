@@ -36,14 +36,19 @@ def peek(argv: Sequence[str]) -> argparse.Namespace:
 
 def settings(argv: Sequence[str]) -> Config:
     """Those of a new run: the command line over the recipe's settings for the data set."""
-    first = peek(argv)
+    first, given = peek(argv), flags(argv)
+    for one, other, both in (("labels", "labelled", "how many images are labelled"), ("steps", "epochs", "how long")):
+        if one in given and other in given:
+            raise UserError(f"--{one} --{other}: both say {both}; leave one of them out")
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
+    default = dataclasses.replace(default, batch_size=datasets.batch_at_hand(first.dataset, first.data_dir,
+                                                                             default.batch_size))
     if recipe.classifies:
         share = 0.8 if (first.select or default.select) == "validation" else 1.0  # the rest can be validation images
         labels = datasets.labels_at_hand(first.dataset, first.data_dir, default.labels, share)
         default = dataclasses.replace(default, labels=labels)
-    if "epochs" in (given := flags(argv)) and "steps" not in given:  # steps of the recipe would come before them
+    if "epochs" in given:  # steps of the recipe would come before them
         default = dataclasses.replace(default, steps=0)
     return over(default, recipe, argv)
 

@@ -123,7 +123,7 @@ def _load(name: str, data_dir: Path) -> Data:
     try:
         return datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
     except UserError as error:
-        raise UserError(f"{error} (the checkpoint's data set, looked for in --data_dir {data_dir})") from None
+        raise UserError(f"the checkpoint's data set, looked for in --data_dir {data_dir}: {error}") from None
 
 
 def as_trained(data: Data, saved: dict[str, Any], data_dir: Path) -> Data:

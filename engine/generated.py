@@ -196,7 +196,7 @@ def make(run: evaluate.Restored, saved: dict[str, Any], path: Path, count: int, 
         pictures["classes.png"] = figures.by_class(seen, classes, run.data.class_names)
     paths = [] if "generated.png" in pictures else [written(folder, made, format, facts)]
     paths += [files.store(folder / name, png(picture)) for name, picture in pictures.items()]
-    report.write(folder / "generated.json", result)
+    report.write(folder / "generated.json", {**result, "written": [path.name for path in paths]})
     return result, [folder / "generated.json", *paths]
 
 

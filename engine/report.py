@@ -99,6 +99,12 @@ def share_right(text: str) -> float | None:
     return 1 - int(found[1]) / int(found[2]) if found else None
 
 
+def folder_named(text: str) -> str | None:
+    """The run folder that the trainer's last words name; None if they name none."""
+    found = re.search(r"--checkpoint (.+)$", text.strip())
+    return found and found[1]
+
+
 def _share(errors: int, images: int, *notes: str) -> str:
     return f"{1 - errors / images:.2%} ({'; '.join([f'{errors} of {images} wrong', *notes])})"
 

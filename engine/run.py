@@ -73,6 +73,8 @@ def resolve(cfg: Config) -> Config:
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")
     if getattr(cfg, "density", ""):  # the file, because a run folder's newest one changes
         cfg = dataclasses.replace(cfg, density=str(find(cfg.density, "--density")))
+    elif hasattr(cfg, "low_density") and cfg.low_density != type(cfg).low_density:
+        raise UserError(f"--low_density {cfg.low_density}: needs a density model; name its run with --density")
     cfg = dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name,
                               model=nearest(cfg.model, models.MODELS, "--model"))
     return dataclasses.replace(cfg, weight=tuple(

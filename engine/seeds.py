@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,14 +47,20 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
     return lines
 
 
-def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device) -> int:
-    """Train them all as `outcomes` does; prints the mean of their accuracies too. The exit status is 0 if every run
-    came to its end."""
+def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, folder: Path) -> int:
+    """Train them all as `outcomes` does; prints the mean of their accuracies too, and writes it with each of them to
+    seeds-<time>.json in `folder`. The exit status is 0 if every run came to its end."""
     results = outcomes(lines, begin, device)
-    shares = [share for _, said in results if (share := report.share_right(said)) is not None]
-    if len(shares) > 1:
+    runs = [{"command": " ".join(line), "run": report.folder_named(said), "accuracy": share}
+            for line, (_, said) in zip(lines, results, strict=True)
+            if (share := report.share_right(said)) is not None]
+    if len(runs) > 1:
+        shares = [run["accuracy"] for run in runs]
         print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation of "
               f"{len(shares)} runs)")
+        path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        report.write(path, {"mean": mean(shares), "standard_deviation": stdev(shares), "n": len(shares), "runs": runs})
+        print(path)
     return max(status for status, _ in results)
 
 

@@ -94,7 +94,7 @@ def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
     features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
-    home = datasets.path(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
+    home = datasets.home(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
     own.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
 
 

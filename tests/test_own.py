@@ -13,7 +13,7 @@ import download
 import evaler
 import trainer
 from config import UserError
-from datasets import h5
+from datasets import h5, labelling
 from engine import own, state, use
 from tests.conftest import toy_arrays, write_odd
 from tests.mirror import mounted
@@ -174,6 +174,22 @@ def test_a_set_whose_folder_has_capital_letters_is_labelled_where_it_lies(tmp_pa
     assert sorted(path.name for path in (tmp_path / "datasets").iterdir()) == ["Caps", "toy"]
 
 
+def test_a_table_of_other_pictures_is_refused(tmp_path):
+    data = write_odd(tmp_path / "datasets")
+    path = datasets.path("toy", tmp_path / "datasets")
+    path.with_name("files.csv").write_text("row,file\n" + "".join(f"{row},{row}.png\n" for row in range(42)))
+    table = tmp_path / "labels.csv"
+    table.write_text("row,label,file\n3,kind 0,3.png\n5,kind 1,50.png\n")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"labels\.csv: row 5 is 5\.png in .*, not 50\.png; the table was made for"):
+        download.main(["--dataset", "toy", "--labels", str(table)])
+    assert path.read_bytes() == before
+    table.write_text("row,label,file\n3,kind 0,3.png\n5,kind 1,5.png\n")
+    assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
+    changed = datasets.load("toy", "datasets").arrays.train_label != data.arrays.train_label
+    assert set(np.flatnonzero(changed)) <= {3, 5}
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("row,label\n1,kind, 1\n", "line 2: more fields"), ("row,label\n1,a\x1bb\n", "line 2: the label .* cannot be"),
     (f"row,label\n{'9' * 5000},kind 1\n", "line 2: row '9+ is no number"),
@@ -283,3 +299,9 @@ def table(run):
         Image.fromarray(np.full((8, 8), 90 * number, np.uint8)).save(f"{number}.png")
     evaler.main(["--checkpoint", str(run), "--predict", "0.png", "1.png", "--output", "p.csv"])
     return Path("p.csv").read_text()
+
+
+@pytest.mark.parametrize(("name", "near"), [("cta", "cat"), ("Cat", "cat"), ("catt", "cat"), ("dgo", "dog"),
+                                            ("bird", None), ("act now", None)])
+def test_misspellings_are_near_to_what_was_meant(name, near):
+    assert labelling.alike(name, ["cat", "dog", name]) == near

@@ -149,6 +149,14 @@ def test_several_seeds_in_one_call(data_dir, tmp_path, monkeypatch):
     assert sorted((c["seed"], c["label_seed"]) for c in configs) == [(5, 7), (6, 8)]
     right = [1 - int(m[1]) / int(m[2]) for m in re.finditer(r"\((\d+) of (\d+) wrong", done.stdout)]
     assert f"test accuracy {50 * sum(right):.2f} ± {100 * np.std(right, ddof=1):.2f} % " in done.stdout
+    told, = tmp_path.glob("train_dir/seeds-*.json")
+    assert done.stdout.splitlines()[-1] == str(told.relative_to(tmp_path))
+    written = json.loads(told.read_text())
+    assert (written["n"], sorted(run["accuracy"] for run in written["runs"])) == (2, pytest.approx(sorted(right)))
+    assert (written["mean"], written["standard_deviation"]) == pytest.approx((np.mean(right), np.std(right, ddof=1)))
+    for run, pair in zip(written["runs"], ((5, 7), (6, 8)), strict=True):
+        config = json.loads((tmp_path / run["run"] / "config.json").read_text())["settings"]
+        assert (config["seed"], config["label_seed"]) == pair
     alone = trainer(*flags, "--seed", 6, "--label_seed", 8, "--train_dir", "alone", cwd=tmp_path)
     assert alone.returncode == 0
     together, = tmp_path.glob("train_dir/*_8_seed6-*")
@@ -216,7 +224,7 @@ def test_a_partly_labelled_set_needs_no_more_flags(recipe, tmp_path, capsys):
     arrays = toy_arrays((16, 16, 1))  # 80 images for training
     hidden = arrays._replace(train_label=np.where(np.arange(80) < 40, arrays.train_label, -1))
     h5.write(datasets.path("half", tmp_path), hidden, "half", tuple("abcd"), "made by the tests")
-    asked = ["--dataset", "half", "--data_dir", str(tmp_path), "--recipe", recipe, "--batch_size", "8", "--dry-run"]
+    asked = ["--dataset", "half", "--data_dir", str(tmp_path), "--recipe", recipe, "--dry-run"]
     fewest = int(np.bincount(arrays.train_label[:40]).min())
     classifies = recipes.find(recipe).classifies
     for more in ([], ["--select", "validation"]) if classifies else ([],):
@@ -225,7 +233,8 @@ def test_a_partly_labelled_set_needs_no_more_flags(recipe, tmp_path, capsys):
         whole = shown["select"] == "last"
         assert shown["labels"] == (4 * int(fewest * (1 if whole else 0.8)) if classifies else 0)
         assert (shown["validation"] == 0) == whole
-        assert shown["steps"] == 3 * ((80 - shown["validation"]) // 8)
+        assert shown["batch_size"] <= 80 - shown["validation"]
+        assert shown["steps"] == 3 * ((80 - shown["validation"]) // shown["batch_size"])
 
 
 def test_dry_run_of_several_seeds_prints_a_list(data_dir, tmp_path, monkeypatch, capsys):

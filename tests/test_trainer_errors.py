@@ -16,7 +16,7 @@ BAD = {
     "unknown flag": (["--lables", "8"], "Did you mean --labels"),
     "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
     "labels where none are used": (["--recipe", "dcgan"], "--labels 8: --recipe dcgan uses no labels"),
-    "rows where none are used": (["--recipe", "dcgan", "--labels", "0", "--labelled", "all"],
+    "rows where none are used": (["--recipe", "dcgan", "--labelled", "all"],
                                  "--labelled all: --recipe dcgan uses no labels"),
     "a warp of no second pass": (["--warp", "0.2"], "--warp 0.2: it is of the second pass"),
     "threads without end": (["--threads", "100000"], "--threads 100000: must be from 0 to 1024"),
@@ -40,6 +40,9 @@ BAD = {
     "batch of one": (["--batch_size", "1"], "--batch_size"),
     "empty checkpoint": (["--checkpoint", ""], "--checkpoint"),
     "absurd": (["--epochs", "1e30"], "--epochs"),
+    "two numbers of labels": (["--labels", "8", "--labelled", "all"], "--labels --labelled: both say how many"),
+    "two lengths": (["--epochs", "3", "--steps", "30"], "--steps --epochs: both say how long"),
+    "no density": (["--recipe", "bad-gan", "--low_density", "1"], "--low_density 1.0: needs a density model"),
     "nan": (["--learning_rate_d", "nan"], "--learning_rate_d nan"),
     "device that is not there": (["--device", "cuda:99"], "--device cuda:99"),
     "device of no kind": (["--device", "tpu"], "--device tpu"),
@@ -56,8 +59,9 @@ def test_bad_input_is_named_in_two_lines_and_leaves_nothing(case, data_dir, tmp_
     (tmp_path / "file").write_text("not a folder")
     argv, message = BAD[case]
     usual = dict(zip(TOY[::2], TOY[1::2], strict=True)) | {"--data_dir": data_dir, "--steps": 3}
+    instead = {"--labels": "--labelled", "--steps": "--epochs"}
     if case != "a flag twice":
-        usual = {flag: value for flag, value in usual.items() if flag not in argv}
+        usual = {flag: value for flag, value in usual.items() if not {flag, instead.get(flag)} & {*argv}}
     done = trainer(*(word for pair in usual.items() for word in pair), *argv, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
