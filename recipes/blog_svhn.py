@@ -74,11 +74,9 @@ def rate(cfg: Settings, step: int, steps_per_epoch: int) -> float:
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:
-    adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
     loss = partial(discriminator, masked=cfg.labels_come == "masked", smoothing=cfg.smoothing)
-    return (Player("D", ("D",), ("supervised", "real", "fake"), loss, partial(adam, lr=cfg.learning_rate_d)),
-            Player("G", ("G",), ("feature_matching",), partial(improved_gan.generator, norm=1),
-                   partial(adam, lr=cfg.learning_rate_g)))
+    return improved_gan.game(cfg, loss, ("supervised", "real", "fake"), partial(improved_gan.generator, norm=1),
+                             ("feature_matching",), partial(torch.optim.Adam, fused=True))
 
 
 RECIPE = Recipe("blog-svhn", "sthalles 2017, Semi-supervised Learning with GANs", Settings, published, players,

@@ -49,10 +49,8 @@ def generator(nets, b):
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:
-    adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
-    return (Player("D", ("D",), ("supervised", "real", "fake"), improved_gan.discriminator,
-                   partial(adam, lr=cfg.learning_rate_d)),
-            Player("G", ("G",), ("adversarial",), generator, partial(adam, lr=cfg.learning_rate_g)))
+    return improved_gan.game(cfg, improved_gan.discriminator, ("supervised", "real", "fake"), generator,
+                             ("adversarial",), partial(torch.optim.Adam, fused=True))
 
 
 RECIPE = Recipe("cats-dogs", CITATION, GanConfig, published, players)
