@@ -31,6 +31,8 @@ PUBLISHED = {
     ("improved-gan", "MNIST"): {"model": "mlp", "learning_rate_d": 3e-3, "batch_size": 100, "labels": 100},
     ("improved-gan", "SVHN"): {"model": "conv-small", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4, "epochs": 900,
                                "decay_from": 2 / 3, "average": 0.9999, "labels": 1000},
+    ("minibatch-gan", "MNIST"): {"model": "mlp-minibatch", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4},
+    ("minibatch-gan", "Digits"): {"model": "mlp-minibatch", "learning_rate_d": 3e-3, "learning_rate_g": 3e-4},
     ("minibatch-gan", "CIFAR10"): {"model": "conv-minibatch", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4,
                                    "epochs": 1200, "decay_from": 2 / 3, "average": 0.9999, "labels": 4000},
     ("vat", "CIFAR10"): {"model": "conv-large", "learning_rate_d": 1e-3, "batch_size": 128, "epsilon": 3.5, "xi": 1e-3,
