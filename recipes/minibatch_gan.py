@@ -18,9 +18,9 @@ Also different:
   their sum over the 500 images with which it initialises;
 - the averaged weights are bias-corrected (improved_gan.py);
 - Digits, MNIST and Fashion are not in the code (an MNIST script with 400 labels of each class is in its history alone).
-  Their network is that of improved_gan.py with the new features, and their settings are ours: the code's rates, but for images
-  of fewer than 256 pixels 0.003 and 0.0003 (with these the discriminator of MNIST wins at once, and a saturating loss
-  then leaves G without a gradient), and short schedules for a CPU (a step is several times as slow as one of
+  Their network is that of improved_gan.py with the new features, and their settings are ours: the code's rates, but for
+  images of fewer than 256 pixels 0.003 and 0.0003 (with these the discriminator of MNIST wins at once, and a saturating
+  loss then leaves G without a gradient), and short schedules for a CPU (a step is several times as slow as one of
   improved-gan: six calls of D that compare images, where that has one call for three batches, and three updates of G).
 """
 import math
