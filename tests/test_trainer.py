@@ -221,7 +221,7 @@ def test_dry_run_prints_the_settings_and_writes_nothing(recipe, data_dir, tmp_pa
 
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
 def test_a_partly_labelled_set_needs_no_more_flags(recipe, tmp_path, capsys):
-    arrays = toy_arrays((16, 16, 1))  # 80 images for training
+    arrays = toy_arrays((8, 8, 1))  # 80 images for training
     hidden = arrays._replace(train_label=np.where(np.arange(80) < 40, arrays.train_label, -1))
     h5.write(datasets.path("half", tmp_path), hidden, "half", tuple("abcd"), "made by the tests")
     asked = ["--dataset", "half", "--data_dir", str(tmp_path), "--recipe", recipe, "--dry-run"]
