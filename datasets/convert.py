@@ -194,18 +194,17 @@ def _ids(path: Path, file: h5py.File) -> list[str]:
 
 
 def _entry(path: Path, file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if not h5.inside(file, f"{name}/image"):
-        raise UserError(f"--from_file {path}: {name!r} is no group with an image in it")
-    parts = []
-    for part, what in (("image", f"{name!r} is"), ("label", f"the label of {name!r} is no one-hot vector but")):
-        found = file.get(f"{name}/{part}")
-        if found is None:
-            parts.append(None)
-        elif not h5.inside(file, f"{name}/{part}") or found.dtype.kind not in KINDS or found.size > MOST_VALUES:
-            raise UserError(f"--from_file {path}: {what} {str(found)!r:.80}, no image")
-        else:
-            parts.append(np.atleast_1d(found[()]))
-    return parts[0], parts[1]
+    image = _array(path, file, f"{name}/image", f"{name!r} is no group with an image in it")
+    label = _array(path, file, f"{name}/label", f"the label of {name!r} is no one-hot vector") if (
+        f"{name}/label" in file) else None
+    return image, label
+
+
+def _array(path: Path, file: h5py.File, name: str, otherwise: str) -> np.ndarray:
+    found = file[name] if h5.inside(file, name) else None
+    if found is None or found.dtype.kind not in KINDS or found.size > MOST_VALUES:
+        raise UserError(f"--from_file {path}: {otherwise}{'' if found is None else f': {found} is no image or label'}")
+    return np.atleast_1d(found[()])
 
 
 def _gathered(path: Path, entries: Iterable[tuple[str, np.ndarray, np.ndarray | None]]) -> Found:
