@@ -152,70 +152,13 @@ def weight_norm(layer: nn.Module, std: float, train_scale: bool = False, init_st
     return parametrize.register_parametrization(layer, "weight", WeightNorm(layer.weight, output_dim, train_scale, eps))
 
 
-class MinibatchDiscrimination(nn.Module):
-    """Features of an image among other images (Salimans et al. 2016, section 3.2): [B, F] -> [B, kernels], with
-
-        M_i = T f(x_i),  c_b(x_i, x_j) = exp(-|M_ib - M_jb|_1),  o(x_i)_b = sum_j c_b(x_i, x_j) + bias_b
-
-    T [F, kernels, dims] starts as N(0, 0.05^2), each of its columns normalised and times exp(log_scale), which is
-    trained; the bias starts at -1 (the code's nn.py). The sum is over the images j beside i, in training the rest of
-    its batch. It is written `others` times a mean, so that it has the same size over a set of any length."""
-
-    def __init__(self, inputs: int, others: int, kernels: int = 100, dims: int = 5):
-        super().__init__()
-        self.others = others
-        self.theta = nn.Parameter(0.05 * torch.randn(inputs, kernels, dims))
-        self.log_scale = nn.Parameter(torch.zeros(kernels, dims))
-        self.bias = nn.Parameter(torch.full((kernels,), -1.0))
-
-    def _kernels(self, f: Tensor) -> Tensor:
-        """M of the features [B, F]: [kernels, B, dims]."""
-        scaled = self.theta * (self.log_scale.exp() / self.theta.square().sum(0).sqrt())
-        with torch.autocast(f.device.type, enabled=False):  # differences of numbers that lie close together
-            return torch.einsum("nf,fkd->knd", at_least_float32(f), scaled)
-
-    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
-        """o of the images with features `x` among those with features `beside`: themselves, if it is `x`."""
-        if beside is x:
-            return self.others / (len(x) - 1) * _ClosenessToOthers.apply(self._kernels(x)).T + self.bias
-        distances = torch.cdist(self._kernels(x), self._kernels(beside), p=1)
-        return self.others / len(beside) * torch.exp(-distances).sum(2).T + self.bias
-
-    @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
-        """Scale each kernel so that the nearest other image is 2 away on average, and make the means of o 0."""
-        m = self._kernels(x)
-        distances = torch.cdist(m, m, p=1)
-        distances.diagonal(dim1=1, dim2=2).fill_(math.inf)
-        self.log_scale.sub_((0.5 * distances.amin(2).mean(1)).log()[:, None])
-        self.bias.sub_(self.forward(x, x).mean(0))  # not self(...), before which `data_init` has this called
-
-
-class _ClosenessToOthers(torch.autograd.Function):
-    """sum over j != i of exp(-|M_i - M_j|_1) [kernels, B] of M [kernels, B, dims]. The pairs are symmetric, so that one
-    pass over them gives the gradient, where autograd makes one for i and one for j: less than half the time."""
-
-    @staticmethod
-    def forward(ctx, m):
-        closeness = torch.cdist(m, m, p=1).neg_().exp_()
-        ctx.save_for_backward(m, closeness)
-        return closeness.sum(2) - 1  # the image itself
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        m, closeness = ctx.saved_tensors
-        gradient = -gradient.contiguous()  # it comes transposed, and products of unlike layouts are slow
-        of_distances = (gradient[:, :, None] + gradient[:, None, :]).mul_(closeness)
-        return torch.ops.aten._cdist_backward(of_distances, m, m, 1.0, closeness)  # p = 1 asks for signs alone
-
-
 @torch.no_grad()
 def data_init(net: nn.Module, x: Tensor) -> None:
     """Data-dependent initialisation (Salimans & Kingma 2016, section 3): one training-mode pass of `x` in which
     each weight-normalised layer is given the scale and bias that make its outputs mean 0 and deviation `init_std`
-    per unit; the standardised output feeds the next layer. Minibatch discrimination is fitted to `x` in its turn, and
-    a net that has a `reference` keeps the first images of `x` in it. A net without such layers is not touched."""
+    per unit; the standardised output feeds the next layer. A layer that has an `initialise` is given its inputs in its
+    turn, and a net that has a `reference` keeps the first images of `x` in it. A net without weight-normalised layers
+    is not touched."""
 
     def standardise(layer, _, a):
         dims = [d for d in range(a.dim()) if d != 1]
@@ -234,7 +177,7 @@ def data_init(net: nn.Module, x: Tensor) -> None:
     if not layers:
         return
     hooks = [layer.register_forward_hook(standardise) for layer in layers]
-    hooks += [m.register_forward_pre_hook(fit) for m in net.modules() if isinstance(m, MinibatchDiscrimination)]
+    hooks += [m.register_forward_pre_hook(fit) for m in net.modules() if hasattr(m, "initialise")]
     was_training = net.training
     net.train()(x)
     net.train(was_training)
@@ -336,8 +279,8 @@ def judge_fake(D: nn.Module, fake: Tensor) -> Verdict:
 def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     """Verdicts on several batches of real images and one of generated ones, last. One call where D has no batch
     statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages.
-    Minibatch discrimination compares the images of one batch, so there every batch is a call of its own."""
-    if any(isinstance(m, MinibatchDiscrimination) for m in D.modules()):
+    A net with a `reference` compares the images of one batch, so there every batch is a call of its own."""
+    if hasattr(D, "reference"):
         with parametrize.cached():  # the weight norm is computed once
             return [D(x) for x in (*real, fake)]
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in D.modules()):

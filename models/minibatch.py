@@ -5,17 +5,77 @@ There o(x) depends on the other images of the batch, in the code also when image
 the others are a fixed set of training images that D keeps (`reference`, in every checkpoint), so that the verdict on an
 image depends on nothing but the weights and the image.
 """
+import math
+
 import torch
 from torch import Tensor, nn
 
 from config import Spec
-from ops import GaussianNoise, MinibatchDiscrimination, Pixels, Verdict, verdict, weight_norm
+from ops import GaussianNoise, Pixels, Verdict, at_least_float32, verdict, weight_norm
 
 from . import conv_small, mlp
 
 REFERENCE = 100  # images with which others are compared in evaluation
 KERNELS = 100
 WIDTH = 96  # of the conv nets, for SVHN too
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Features of an image among other images (Salimans et al. 2016, section 3.2): [B, F] -> [B, kernels], with
+
+        M_i = T f(x_i),  c_b(x_i, x_j) = exp(-|M_ib - M_jb|_1),  o(x_i)_b = sum_j c_b(x_i, x_j) + bias_b
+
+    T [F, kernels, dims] starts as N(0, 0.05^2), each of its columns normalised and times exp(log_scale), which is
+    trained; the bias starts at -1 (the code's nn.py). The sum is over the images j beside i, in training the rest of
+    its batch. It is written `others` times a mean, so that it has the same size over a set of any length."""
+
+    def __init__(self, inputs: int, others: int, kernels: int = 100, dims: int = 5):
+        super().__init__()
+        self.others = others
+        self.theta = nn.Parameter(0.05 * torch.randn(inputs, kernels, dims))
+        self.log_scale = nn.Parameter(torch.zeros(kernels, dims))
+        self.bias = nn.Parameter(torch.full((kernels,), -1.0))
+
+    def _kernels(self, f: Tensor) -> Tensor:
+        """M of the features [B, F]: [kernels, B, dims]."""
+        scaled = self.theta * (self.log_scale.exp() / self.theta.square().sum(0).sqrt())
+        with torch.autocast(f.device.type, enabled=False):  # differences of numbers that lie close together
+            return torch.einsum("nf,fkd->knd", at_least_float32(f), scaled)
+
+    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+        """o of the images with features `x` among those with features `beside`: themselves, if it is `x`."""
+        if beside is x:
+            return self.others / (len(x) - 1) * _ClosenessToOthers.apply(self._kernels(x)).T + self.bias
+        distances = torch.cdist(self._kernels(x), self._kernels(beside), p=1)
+        return self.others / len(beside) * torch.exp(-distances).sum(2).T + self.bias
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Scale each kernel so that the nearest other image is 2 away on average, and make the means of o 0."""
+        m = self._kernels(x)
+        distances = torch.cdist(m, m, p=1)
+        distances.diagonal(dim1=1, dim2=2).fill_(math.inf)
+        self.log_scale.sub_((0.5 * distances.amin(2).mean(1)).log()[:, None])
+        self.bias.sub_(self.forward(x, x).mean(0))  # not self(...), before which `data_init` has this called
+
+
+class _ClosenessToOthers(torch.autograd.Function):
+    """sum over j != i of exp(-|M_i - M_j|_1) [kernels, B] of M [kernels, B, dims]. The pairs are symmetric, so that one
+    pass over them gives the gradient, where autograd makes one for i and one for j: less than half the time."""
+
+    @staticmethod
+    def forward(ctx, m):
+        closeness = torch.cdist(m, m, p=1).neg_().exp_()
+        ctx.save_for_backward(m, closeness)
+        return closeness.sum(2) - 1  # the image itself
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        m, closeness = ctx.saved_tensors
+        gradient = -gradient.contiguous()  # it comes transposed, and products of unlike layouts are slow
+        of_distances = (gradient[:, :, None] + gradient[:, None, :]).mul_(closeness)
+        return torch.ops.aten._cdist_backward(of_distances, m, m, 1.0, closeness)  # p = 1 asks for signs alone
 
 
 class Discriminator(nn.Module):

@@ -7,7 +7,7 @@ from torch import nn
 
 import ops
 from config import Spec
-from models import MODELS
+from models import MODELS, minibatch
 
 
 def kernel(layer):
@@ -23,7 +23,7 @@ WORDS = {nn.Linear: lambda m: f"dense({m.in_features},{m.out_features})", nn.Con
          ops.GaussianNoise: lambda m: f"noise{m.sigma:g}", nn.Dropout2d: lambda m: f"planes{m.p:g}",
          ops.Dropout: lambda m: f"drop{m.p:g}", nn.LeakyReLU: lambda m: f"leaky{m.negative_slope:g}",
          nn.ReLU: lambda m: "relu", nn.MaxPool2d: lambda m: f"max{m.kernel_size}",
-         ops.MinibatchDiscrimination: lambda m: "minibatch({},{},{})".format(*m.theta.shape)}
+         minibatch.MinibatchDiscrimination: lambda m: "minibatch({},{},{})".format(*m.theta.shape)}
 
 
 def word(layer):

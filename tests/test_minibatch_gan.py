@@ -2,13 +2,13 @@
 import pytest
 import torch
 
-import ops
+from models.minibatch import MinibatchDiscrimination
 from tests.test_losses import B, assert_same
 
 
 @pytest.mark.parametrize("fitted", [False, True])
 def test_minibatch_features_are_the_papers(fitted):
-    layer = ops.MinibatchDiscrimination(4, others=B - 1, kernels=3, dims=2).double()
+    layer = MinibatchDiscrimination(4, others=B - 1, kernels=3, dims=2).double()
     x = torch.randn(B, 4, dtype=torch.float64, requires_grad=True)
     if fitted:
         layer.initialise(x)
@@ -25,7 +25,7 @@ def test_minibatch_features_are_the_papers(fitted):
 
 
 def test_minibatch_features_among_another_set_have_the_size_of_a_batchs():
-    layer = ops.MinibatchDiscrimination(4, others=9, kernels=3, dims=2).double()
+    layer = MinibatchDiscrimination(4, others=9, kernels=3, dims=2).double()
     x, beside = torch.randn(2, 4).double(), torch.randn(5, 4).double()
     twice = torch.cat([beside, beside])
     torch.testing.assert_close(layer(x, beside), layer(x, twice))
