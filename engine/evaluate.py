@@ -19,7 +19,7 @@ from datasets.h5 import Data
 from engine import report, state, world
 from ops import Verdict
 
-PIXELS = 1000 * 32 * 32  # in one call
+IMAGES, PIXELS = 1000, 1000 * 32 * 32  # in one call, at most
 BINS = 15  # of confidence, as in Guo et al. 2017
 
 
@@ -39,8 +39,8 @@ def bits_per_dimension(P: nn.Module, images: np.ndarray, device: torch.device) -
 
 
 def _passes(net: nn.Module, images: np.ndarray, device: torch.device, pixels: int) -> Iterator[tuple[Tensor, Any]]:
-    """Images of about so many pixels at a time, as the net sees them, and what it says of them."""
-    was_training, size = net.training, max(1, pixels // math.prod(images.shape[1:3]))
+    """Images of at most so many pixels at a time, as the net sees them, and what it says of them."""
+    was_training, size = net.training, max(1, min(IMAGES, pixels // math.prod(images.shape[1:3])))
     net.eval()
     for start in range(0, len(images), size):
         chunk = torch.from_numpy(images[start:start + size]).to(device).permute(0, 3, 1, 2)

@@ -54,6 +54,15 @@ def test_every_image_is_judged_to_the_last(monkeypatch, count):
     assert D.training
 
 
+def test_small_images_are_not_all_judged_at_once():
+    """A layer that compares each image with a hundred others took six gigabytes for the plane of a point set."""
+    counts = []
+    D = Brightness()
+    D.register_forward_pre_hook(lambda net, inputs: counts.append(len(inputs[0])))
+    evaluate.predict(D, pictures(np.zeros(2500)), CPU)
+    assert counts == [1000, 1000, 500]
+
+
 def test_scores_are_those_of_the_formulas():
     logits, labels = logits_and_labels()
     found = evaluate.scores(logits, labels, NAMES)
