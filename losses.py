@@ -38,14 +38,11 @@ def all_logits(classes: Tensor, real: Tensor) -> Tensor:
     return torch.cat([classes, (torch.logsumexp(classes, 1) - real)[:, None]], dim=1)
 
 
-def smoothed_cross_entropy(logits: Tensor, target: int | Tensor, confidence: float) -> Tensor:
-    """Cross-entropy over all K+1 logits with target probability `confidence` on `target` (a class for the whole
-    batch, or [B]) and the rest spread evenly over the other K (SSGAN-Tensorflow, model.py: 0.9 on the fake side)."""
+def smoothed_cross_entropy(logits: Tensor, target: int, confidence: float) -> Tensor:
+    """Cross-entropy over all K+1 logits with target probability `confidence` on the class `target` and the rest spread
+    evenly over the other K (SSGAN-Tensorflow, model.py: 0.9 on the fake side)."""
     log_p = functional.log_softmax(logits, dim=1)
-    if not isinstance(target, Tensor):  # filled in on the device: a CUDA graph cannot record a copy from the host
-        target = torch.full((), target, device=logits.device)
-    index = target.expand(len(logits))[:, None]
-    hit = log_p.gather(1, index)[:, 0]
+    hit = log_p[:, target]
     rest = (log_p.sum(1) - hit) / (logits.shape[1] - 1)
     return -(confidence * hit + (1 - confidence) * rest).mean()
 
@@ -112,6 +109,11 @@ def marginal_entropy(classes: Tensor) -> Tensor:
     eq. 6)."""
     log_p = torch.logsumexp(functional.log_softmax(classes, dim=1), dim=0) - math.log(len(classes))
     return -(log_p.exp() * log_p).sum()
+
+
+def unevenness(classes: Tensor) -> Tensor:
+    """log K - H[E p] of the logits [B, K]: 0 where the classes are used equally; ours."""
+    return math.log(classes.shape[1]) - marginal_entropy(classes)
 
 
 def probability_distance(first: Tensor, second: Tensor) -> Tensor:

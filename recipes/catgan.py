@@ -23,7 +23,7 @@ from typing import Literal
 
 import losses
 import ops
-from config import GanConfig, Spec
+from config import GanConfig
 
 from . import improved_gan
 from .player import Player, Recipe
@@ -38,10 +38,6 @@ class Settings(GanConfig):
 
     head: Literal["implicit"] = "implicit"
     """K logits: there is no fake class."""
-
-
-def published(spec: Spec) -> dict:
-    return improved_gan.published(spec)
 
 
 def discriminator(nets, b):
@@ -65,4 +61,4 @@ def players(cfg: Settings) -> tuple[Player, Player]:
         generator, ("marginal", "conditional"))
 
 
-RECIPE = Recipe("catgan", CITATION, Settings, published, players, init_images=improved_gan.init_images)
+RECIPE = Recipe("catgan", CITATION, Settings, improved_gan.published, players, init_images=improved_gan.init_images)

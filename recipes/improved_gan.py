@@ -39,7 +39,6 @@ Where this differs from the code, and why:
 - Digits and Circles are not published data sets: their networks are smaller (models/mlp.py), their settings ours.
 """
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Literal
@@ -118,15 +117,10 @@ def discriminator(nets, b):
     return terms(b.y_lab, *ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z)))
 
 
-def unevenness(classes: Tensor) -> Tensor:
-    """log K - H[E p] of the logits [B, K]: 0 where the classes are used equally."""
-    return math.log(classes.shape[1]) - losses.marginal_entropy(classes)
-
-
 ON_TWO_PASSES = {
     "consistency": lambda first, second: losses.probability_distance(first.classes, second.classes),
     "feature_consistency": lambda first, second: losses.feature_distance(first.features, second.features),
-    "balance": lambda first, second: unevenness(torch.cat([first.classes, second.classes]))}
+    "balance": lambda first, second: losses.unevenness(torch.cat([first.classes, second.classes]))}
 
 
 def on_two_passes(nets, b, factors: Mapping[str, float], warp: float = 0.0, warp_labelled: bool = False,

@@ -46,9 +46,8 @@ import losses
 import ops
 from config import Count, GanConfig, Share, Spec, UserError, Within
 
+from . import improved_gan
 from .player import Player, Recipe
-
-LABELS = {"Digits": 50, "Circles": 6, "MNIST": 100, "Fashion": 100, "SVHN": 1000, "CIFAR10": 4000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Settings(GanConfig):
 
 def published(spec: Spec) -> dict:
     model = "ssgan" if min(spec.shape[:2]) >= 16 else "mlp"
-    return {"model": model, "head": "explicit", "labels": LABELS.get(spec.name, 10 * spec.classes),
+    return {"model": model, "head": "explicit", "labels": improved_gan.published(spec)["labels"],
             "epochs": 20.0, "batch_size": 32, "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "average": 0.0}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 import ops
@@ -45,6 +46,12 @@ def test_z_has_the_published_range(model, low, high):
     assert high - 0.01 < z.max() <= high
 
 
+@pytest.mark.parametrize("model", ["blog", "resnet18"])
+def test_z_is_normal_where_the_reference_has_it_so(model):
+    z = MODELS[model](SPEC)["G"].prior(1000, "cpu")
+    assert kstest(z.flatten(), "norm").pvalue > 1e-4
+
+
 SALIMANS = (ops.Adam, (0.5, 0.999), (0.5, 0.999))
 ADAM = (torch.optim.Adam, (0.5, 0.999), (0.5, 0.999))
 OPTIMISERS = {
@@ -68,12 +75,16 @@ def test_on_colour_images_the_second_beta_of_bad_gan_is_the_usual_one(build):
     assert betas == [(0.5, 0.999), (0.0, 0.999)]
 
 
-@pytest.mark.parametrize("recipe", [name for name, recipe in recipes.RECIPES.items() if name != "pixelcnn"])
-def test_learning_rates_act(recipe, build):
-    still = build(recipe, learning_rate_d=0.0)
-    before = [p.clone() for p in still.state.nets["D"].parameters()]
-    steps(still, 2)
-    assert all(torch.equal(a, b) for a, b in zip(before, still.state.nets["D"].parameters(), strict=True))
+@pytest.mark.parametrize(("recipe", "player"), [(name, player) for name, recipe in recipes.RECIPES.items()
+                                                for player in recipe.nets if player in ("D", "G")])
+def test_learning_rates_act(recipe, player, build):
+    """Without a rate a player stands still, and the other one does not."""
+    run = build(recipe, **{f"learning_rate_{player.lower()}": 0.0})
+    before = {name: [p.clone() for p in net.parameters()] for name, net in run.state.nets.items()}
+    steps(run, 2)
+    moved = {name: any(not torch.equal(a, b) for a, b in zip(before[name], net.parameters(), strict=True))
+             for name, net in run.state.nets.items()}
+    assert moved == {name: name != player for name in moved}
 
 
 def test_running_statistics_are_averaged_alike(build):

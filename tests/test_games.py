@@ -123,20 +123,27 @@ def two_passes(g):
     first, second = softmax(unl), softmax(again)
     assert (first - second).abs().max() > 1e-3
     return ({"supervised": -of_class(softmax(lab), g.y_lab).log().mean(), "real": -0.5 * real[1].log().mean(),
-             "fake": -0.5 * (1 - real[3]).log().mean()},
-            ((first - second) ** 2).mean(), ((f - f_again) ** 2).mean())
+             "fake": -0.5 * (1 - real[3]).log().mean()}, first, second, ((f - f_again) ** 2).mean())
 
 
 @of("ct-gan", training=True)
 def ct_gan(g):
-    terms, classes, _ = two_passes(g)
-    return ({**terms, "consistency": classes / 20},)
+    terms, first, second, _ = two_passes(g)
+    return ({**terms, "consistency": ((first - second) ** 2).mean() / 20},)
 
 
 @of("ct-gan", "Colour16", training=True, model="conv-small")
 def ct_gan_of_convolutions(g):
-    terms, classes, features = two_passes(g)
-    return ({**terms, "consistency": classes / 2, "feature_consistency": features / 20},)
+    terms, first, second, features = two_passes(g)
+    return ({**terms, "consistency": ((first - second) ** 2).mean() / 2, "feature_consistency": features / 20},)
+
+
+@of("improved-gan", training=True, consistency=5.0, balance=0.3)
+def improved_gan_of_two_passes(g):
+    terms, first, second, _ = two_passes(g)
+    used = (first.mean(0) + second.mean(0)) / 2
+    return ({**terms, "consistency": 5 * ((first - second) ** 2).mean(),
+             "balance": 0.3 * (math.log(4) - entropy(used))},)
 
 
 @of("manifold-gan", gamma=0.3, epsilon=1.7, eta=0.6)

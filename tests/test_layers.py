@@ -3,6 +3,7 @@ import itertools
 
 import pytest
 import torch
+from scipy.stats import truncnorm
 from torch import nn
 
 import ops
@@ -148,6 +149,39 @@ def test_weights_start_with_the_published_deviation(model, dataset, shape, devia
                 continue
             assert weight.std().item() == pytest.approx(deviation, rel=4 / weight.numel() ** 0.5)
             assert abs(weight.mean().item()) < 4 * deviation / weight.numel() ** 0.5
+
+
+def cut(deviation):
+    """That of N(0, deviation^2) without what lies more than two deviations out."""
+    return deviation * truncnorm(-2, 2).std()
+
+
+def glorot(weight):
+    inputs, outputs = (weight.shape[i] * weight[0, 0].numel() for i in (1, 0))
+    return (2 / (inputs + outputs)) ** 0.5
+
+
+def he(weight):
+    return (2 / (weight.shape[1] * weight[0, 0].numel())) ** 0.5
+
+
+@pytest.mark.parametrize(("model", "net", "options", "expected"), [
+    ("ssgan", "D", {}, {nn.Linear: glorot, nn.Conv2d: glorot}),
+    ("ssgan", "G", {}, {nn.Linear: glorot, nn.Conv2d: glorot}),
+    ("ssgan", "G", {"deconv_type": "transpose"}, {nn.ConvTranspose2d: lambda _: cut(0.01)}),
+    ("dcgan", "D", {}, {nn.Linear: glorot, nn.Conv2d: lambda _: cut(0.02)}),
+    ("dcgan", "G", {}, {nn.ConvTranspose2d: lambda _: cut(0.02)}),
+    ("blog", "D", {}, {nn.Linear: glorot, nn.Conv2d: glorot}),
+    ("blog", "G", {}, {nn.Linear: glorot, nn.ConvTranspose2d: glorot}),
+    ("conv-large", "D", {}, {nn.Linear: he, nn.Conv2d: he})])
+def test_weights_without_weight_norm_start_with_the_published_deviation(model, net, options, expected):
+    torch.manual_seed(0)
+    for layer in MODELS[model](Spec("a", COLOUR, 10), **options)[net].modules():
+        for kind, deviation in expected.items():
+            if isinstance(layer, kind):
+                exact = pytest.approx(deviation(layer.weight), rel=4 / layer.weight.numel() ** 0.5)
+                assert layer.weight.std().item() == exact
+                assert layer.bias is None or not layer.bias.any()
 
 
 PIXELS = {("mlp", "MNIST"): (0, 1), ("resnet18", "own"): (0, 1), ("conv-small", "CIFAR10"): (-127.5 / 128, 127.5 / 128),

@@ -72,7 +72,7 @@ def test_evaluation_is_deterministic_and_sees_one_image_as_in_a_batch(name):
 
 
 @pytest.mark.parametrize(("name", "last"), [("mlp", 1.0), ("conv-small", 0.1), ("conv-wide", 0.1),
-                                            ("conv-minibatch", 0.1)])
+                                            ("conv-badgan", 0.1), ("conv-minibatch", 0.1), ("mlp-minibatch", 1.0)])
 def test_data_init_gives_standard_pre_activations(name, last):
     D = pair(name)["D"]
     height, width, channels = SHAPES[name]
@@ -90,7 +90,7 @@ def test_data_init_gives_standard_pre_activations(name, last):
     torch.manual_seed(7)
     D.train()(x)
     for layer in layers:
-        std = last if layer is D.head else 1.0
+        std = last if layer is layers[-1] else 1.0
         torch.testing.assert_close(seen[layer].mean(1), torch.zeros(len(seen[layer])), atol=2e-3, rtol=0)
         deviation = seen[layer].std(1, correction=0)
         torch.testing.assert_close(deviation, torch.full_like(deviation, std), rtol=1e-2, atol=0)

@@ -16,7 +16,7 @@ from engine import state
 from engine.run import term_weights
 from engine.step import Step, move
 from models import MODELS
-from tests.conftest import TOYS
+from tests.conftest import TOYS, toy_arrays
 from tests.steps import (
     TOY,
     assert_bitwise,
@@ -65,6 +65,27 @@ def test_terms_are_the_declared_ones_and_finite(recipe, toy, options, build):
         terms = player.loss(run.state.seen, batch_of(run, number))
         assert tuple(terms) == player.terms
         assert all(term.dim() == 0 and term.isfinite() for term in terms.values())
+
+
+@pytest.fixture(scope="module")
+def random_bytes(tmp_path_factory):
+    """A folder of data sets with the names and shapes of the real ones."""
+    folder = tmp_path_factory.mktemp("random")
+    for name, source in datasets.DATASETS.items():
+        arrays = toy_arrays(source.spec.shape, source.spec.classes)
+        h5.write(datasets.path(name, folder), arrays, name, tuple(map(str, range(source.spec.classes))), "random bytes")
+    return folder
+
+
+@pytest.mark.parametrize(("recipe", "dataset"), [
+    (recipe, dataset) for recipe in recipes.RECIPES for dataset in datasets.DATASETS
+    if (recipe, dataset) != ("pixelcnn", "Circles")])  # points have no density of pixels
+def test_the_settings_of_each_data_set_train(recipe, dataset, random_bytes, monkeypatch):
+    monkeypatch.setattr(engine_run, "INIT_IMAGES", 100)
+    found, spec = recipes.find(recipe), datasets.spec(dataset, random_bytes)
+    cfg = dataclasses.replace(recipes.defaults(found, spec), labels=spec.classes * found.classifies, batch_size=4,
+                              steps=1, device="cpu", data_dir=random_bytes)
+    assert torch.tensor(steps(engine_run.build(cfg), 1)).isfinite().all()
 
 
 def losses_of(run, number, batch):

@@ -19,6 +19,12 @@ def test_only_labelled_images_enter_vats_running_averages(build):
     assert all(p.grad is None for p in run.state.nets["D"].parameters())
 
 
+def test_without_a_perturbation_nothing_diverges(build):
+    """The noise is drawn once for the two passes that are compared."""
+    run = build("vat", epsilon=0.0)
+    assert run.players[0].loss(run.state.seen, batch_of(run, 0))["virtual_adversarial"] == 0
+
+
 def test_the_perturbation_has_the_asked_length_in_pixels(build, monkeypatch):
     run = build("vat", "Colour16", epsilon=2.0)
     found, original = [], recipes.vat.losses.virtual_adversarial
