@@ -12,12 +12,9 @@ import engine.interrupt  # noqa: F401, before all that takes long
 # isort: split
 import dataclasses
 from pathlib import Path
-from typing import Annotated
-
-import torch
+from typing import Annotated, Literal
 
 from config import UserError, Within, flags, guarded, parse, within
-from engine import evaluate, generated, state, use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Options:
     """Write the classifier to this file, .pt2 or .onnx, in place of an evaluation."""
     generate: Annotated[int | None, Within(1, 1e6)] = None
     """Write so many generated images, pictures and scores of them to eval/, in place of an evaluation."""
-    format: generated.Format = "grid"
+    format: Literal["grid", "files", "hdf5"] = "grid"
     """Of --generate: one picture, a PNG file for each image, or one HDF5 file."""
     seed: Annotated[int | None, Within(0, 2**32 - 1)] = None
     """Of --generate and --suggest: decides the images; if not given, as in training."""
@@ -50,20 +47,20 @@ class Options:
     """Of --generate: a run (as --checkpoint) whose classifier scores the images too."""
 
 
-ACTIONS = {"generate": use.generate, "suggest": use.suggest, "predict": use.predict, "export": use.export}
-ONLY = {"publish": ("evaluation",), "format": ("generate",), "scorer": ("generate",), "seed": ("generate", "suggest"),
+ACTIONS = ("generate", "suggest", "predict", "export")  # functions of engine/use.py
+ONLY = {"publish": ("evaluate",), "format": ("generate",), "scorer": ("generate",), "seed": ("generate", "suggest"),
         "output": ("predict",)}
 
 
 def action(argv: list[str]) -> str:
-    """What is asked for: one of ACTIONS, or an evaluation. UserError for two of them, or a flag of another."""
+    """What is asked for: one of ACTIONS, or "evaluate". UserError for two of them, or a flag of another."""
     given = flags(argv)
-    asked = [name for name in ACTIONS if name in given] or ["evaluation"]
+    asked = [name for name in ACTIONS if name in given] or ["evaluate"]
     if len(asked) > 1:
         raise UserError(f"--{asked[0]} --{asked[1]}: one at a time")
     for name, owners in ONLY.items():
         if name in given and asked[0] not in owners:
-            raise UserError(f"--{name}: " + (f"not with --{asked[0]}" if "evaluation" in owners else
+            raise UserError(f"--{name}: " + (f"not with --{asked[0]}" if "evaluate" in owners else
                                              f"only with --{' or --'.join(owners)}") + "; leave it out")
     return asked[0]
 
@@ -71,11 +68,13 @@ def action(argv: list[str]) -> str:
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "evaler.py", __doc__)
     within(options)
-    do = ACTIONS.get(action(argv), use.evaluate)
+    asked = action(argv)
+    # Imported here, because the processes that decode pictures import this file, too.
+    from engine import evaluate, state, use
+
     path, saved = state.selected(options.checkpoint)
-    do(options, evaluate.restore(saved, path, options.data_dir, options.device), saved, path)
+    getattr(use, asked)(options, evaluate.restore(saved, path, options.data_dir, options.device), saved, path)
 
 
 if __name__ == "__main__":
-    torch.set_float32_matmul_precision("highest")
     guarded(main)

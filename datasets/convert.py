@@ -66,8 +66,10 @@ def _npz(path: Path) -> Found:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: array for name in file.files if isinstance(array := file[name], np.ndarray)}
-    # ValueError: an array of Python objects; RuntimeError: encrypted; MemoryError: a header that promises too much.
-    except (ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    # ValueError: an array of Python objects; RuntimeError: encrypted; MemoryError, OverflowError: a header that
+    # promises too much; IndexError, TypeError: one that describes no array.
+    except (ValueError, EOFError, RuntimeError, MemoryError, OverflowError, IndexError, TypeError, zipfile.BadZipFile,
+            zlib.error) as error:
         raise UserError(f"--from_file {path}: {' '.join(str(error).split())[:160]}") from None
     for names in PARTS:
         found = [next((held[name] for name in known if name in held), None) for known in names]
@@ -128,7 +130,7 @@ class Scale:
     """Which range of values stands for black to white, from all the values of a file."""
 
     def __init__(self, path: Path):
-        self.path, self.low, self.high, self.kind, self.first = path, np.inf, -np.inf, "", ""
+        self.path, self.low, self.high, self.kind, self.first, self.small = path, np.inf, -np.inf, "", "", ""
 
     def see(self, name: str, image: np.ndarray) -> None:
         """Take an image's values into account; UserError if they can be no pixels."""
@@ -144,6 +146,8 @@ class Scale:
             raise UserError(f"--from_file {self.path}: {name} has values from {low:g} to {high:g}; pixels are from 0 "
                             "to 255, from 0 to 1 or from -1 to 1")
         self.low, self.high = min(self.low, low), max(self.high, high)
+        if high <= 1 and kind == KINDS["f"] and (image % 1).any():
+            self.small = name
 
     def bytes(self, images: np.ndarray) -> np.ndarray:
         """The same images as uint8."""
@@ -156,6 +160,9 @@ class Scale:
         if self.low < 0 and (self.high > 1 or whole):
             raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g}; pixels are from 0 to "
                             "255, from 0 to 1 or from -1 to 1")
+        if self.small and self.high > 1:
+            raise UserError(f"--from_file {self.path}: {self.small} has values up to 1, others up to {self.high:g}; "
+                            "store all images alike")
         factor, offset = (127.5, 127.5) if self.low < 0 else (255, 0) if self.high <= 1 else (1, 0)
         return (images * np.float32(factor) + np.float32(offset)).round().astype(np.uint8)
 
@@ -202,7 +209,7 @@ def _entry(path: Path, file: h5py.File, name: str) -> tuple[np.ndarray, np.ndarr
 
 def _array(path: Path, file: h5py.File, name: str, otherwise: str) -> np.ndarray:
     found = file[name] if h5.inside(file, name) else None
-    if found is None or found.dtype.kind not in KINDS or found.size > MOST_VALUES:
+    if found is None or found.dtype.kind not in KINDS or found.shape is None or found.size > MOST_VALUES:
         raise UserError(f"--from_file {path}: {otherwise}{'' if found is None else f': {found} is no image or label'}")
     return np.atleast_1d(found[()])
 

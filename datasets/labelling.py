@@ -57,17 +57,17 @@ def listing(folder: Path) -> Path:
     path = folder / FILES
     if path.exists():
         with open(path, newline="", encoding="utf-8", errors="replace") as file:
-            if next(csv.reader(file), []) != LISTING:
+            if file.readline().rstrip("\n") != ",".join(LISTING):
                 raise UserError(f"{path}: not written by download.py, which needs that place; give the file another "
                                 "name")
     return path
 
 
 def files_by_row(path: Path) -> dict[int, str]:
-    """What `write_files` wrote, by row; nothing where there is no such table."""
+    """The pictures that a table names, by row; nothing where it names none or is no table."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return {int(line["row"]): line["file"] for line in csv.DictReader(file)}
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return {int(line["row"]): line["file"] for line in csv.DictReader(file) if line["file"]}
     except (OSError, LookupError, TypeError, ValueError, csv.Error):  # a help to the eye alone
         return {}
 

@@ -144,6 +144,9 @@ def _table(root: Path, name: str) -> Table:
                 raise UserError(f"--labels {path}: its first line must name the columns file and label; "
                                 f"it is {','.join(rows.fieldnames or ())[:80]!r}")
             for row in rows:
+                if None in row:
+                    raise UserError(f"--labels {path}, line {rows.line_num}: more fields than the first line names; "
+                                    "put a name with a comma in quotes")
                 key, label = (row["file"] or "").strip().removeprefix("./"), (row["label"] or "").strip()
                 if labels.setdefault(key, label) != label:
                     raise UserError(f"--labels {path}, line {rows.line_num}: {shown(key)} has another label in an "

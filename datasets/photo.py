@@ -1,4 +1,5 @@
 """A picture file as pixels of a wanted size; what cannot be used is told by a reason, whatever the file holds."""
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -42,6 +43,8 @@ def decode_all(paths: Sequence[str], look: Look) -> list[bytes | str]:
 
 def decode(path: str, look: Look) -> np.ndarray:
     """uint8 [H, W, C] of the first picture in the file, upright, transparent parts on white; else Unusable."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise Unusable("no plain file")
     try:
         # What Pillow warns of (odd metadata, many pixels) either makes the file unusable below or does not matter.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
@@ -82,13 +85,16 @@ def _plain(image: Image.Image, grey: bool) -> Image.Image:
     elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode == "LAB":  # of which Pillow makes no grey
+        image = image.convert("RGB")
     return image.convert("L" if grey else "RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Of 16 bits of grey; wider values have no white that everybody agrees on."""
     values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+    bits_of_32 = image.mode == "F" or (image.mode == "I" and values.max() <= 255)
+    if bits_of_32 or values.min() < 0 or values.max() > 0xFFFF:
         raise Unusable(f"values of 32 bits ({values.min():g} to {values.max():g}), whose white is not known")
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 

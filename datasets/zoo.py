@@ -20,7 +20,7 @@ from datasets import convert, files, folder, h5, photo
 # Their upstream files are pickled Python objects, which are never read here.
 PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
            "CIFAR100": "there is no other form of it here",
-           "ImageNet": "name a folder of its pictures with --from_folder"}
+           **dict.fromkeys(("ImageNet", "LSUN", "LSUNClass"), "name a folder of its pictures with --from_folder")}
 CHOSEN = ("train", "download", "transform", "target_transform", "transforms")  # arguments that nobody else can give
 
 

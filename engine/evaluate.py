@@ -147,13 +147,14 @@ def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Pa
     """All that eval.json holds, from the logits [N, K] of the averaged classifier on the test images; without accuracy
     where there is no classifier, and with the bits per dimension of a density model."""
     last = saved["step"] == run.cfg.steps
+    which = "last checkpoint" if last else f"checkpoint of step {saved['step']} of {run.cfg.steps}"
     return {**(_accuracy(run, classes, saved, path) if classes is not None else {}),
             **(_bits(run) if run.recipe.evaluated == "density" else {}),
             **{name: getattr(run.cfg, name) for name in ("dataset", "recipe", "model", "labels", "label_seed",
                                                          "labelled", "seed", "average")},
+            "validation_images": len(saved["validation"]),
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
-            "selection": saved.get("selection") or ("last checkpoint, no selection on test images" if last
-                                                    else "checkpoint named by the user"),
+            "selection": saved.get("selection") or f"{which}, no selection on test images",
             "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
             "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
 

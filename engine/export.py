@@ -49,7 +49,7 @@ def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, clas
         raise UserError(f"--export {path}: end its name in {' or '.join(FORMATS)}")
     save, answer = FORMATS[path.suffix]
     classifier = Classifier(D, temperature)
-    some = torch.from_numpy(np.ascontiguousarray(images[:CHECKED]))
+    some = torch.from_numpy(np.resize(images[:CHECKED], (max(2, min(CHECKED, len(images))), *images.shape[1:])))
     pictures = dict(zip(("height", "width", "channels"), some.shape[1:], strict=True))
     facts = {"class_names": json.dumps(class_names),
              "pictures": json.dumps({**pictures, "resize": resize, "values": [0, 255]})}

@@ -99,12 +99,17 @@ def drawn(P: nn.Module, seed: int, device: torch.device) -> np.ndarray:
     return grid(images)
 
 
+def pictures(run: Path) -> list[Path]:
+    """The pictures <step>.png of a run folder, in order."""
+    return sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
+
+
 def animation(path: Path, pictures: Sequence[Path]) -> list[Path]:
     """A looped GIF of at most FRAMES of the pictures <step>.png, evenly chosen, the last one held longer. Each has its
     step written under it. The path in a list, or none where there was no picture."""
     frames = []
     for i in np.linspace(0, len(pictures) - 1, min(len(pictures), FRAMES)).round().astype(int):
-        with contextlib.suppress(OSError):  # a picture that was cut off when the training was killed
+        with contextlib.suppress(OSError, SyntaxError):  # a picture that was cut off when the training was killed
             frames.append(_frame(pictures[i]))
     if not frames:
         return []

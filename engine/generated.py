@@ -2,7 +2,7 @@
 import io
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,7 +16,6 @@ from config import UserError
 from datasets import files
 from engine import evaluate, figures, report, scene, state, world
 
-Format = Literal["grid", "files", "hdf5"]
 CHUNK = figures.SAMPLES  # images in one call
 LARGEST = 10**8  # pixels of a grid
 JUDGED = 10_000  # most images of each kind that are compared
@@ -25,7 +24,7 @@ WAYS = 10  # interpolations, each of so many images
 NOTE = "not comparable with published FID and Inception scores: the features are this classifier's, not Inception's"
 
 
-def check(run: evaluate.Restored, count: int, format: Format) -> None:
+def check(run: evaluate.Restored, count: int, format: str) -> None:
     """UserError if the run cannot draw so many images, or this machine cannot hold or show them."""
     if "G" not in run.nets:
         raise UserError(f"--generate {count}: a run of {run.cfg.recipe} has no generator; name a run that has one")
@@ -145,7 +144,7 @@ def scores(made: np.ndarray, run: evaluate.Restored, judge: evaluate.Restored | 
             "scorer": f"{judge.cfg.recipe}, {judge.cfg.labels} labels, seed {judge.cfg.seed}", "note": NOTE}
 
 
-def written(folder: Path, made: np.ndarray, format: Format, facts: dict[str, Any]) -> Path:
+def written(folder: Path, made: np.ndarray, format: str, facts: dict[str, Any]) -> Path:
     """The images as generated.png, as PNG files in generated/, or as generated.h5: `image` uint8 [N, H, W, C] with the
     facts as attributes."""
     if format == "hdf5":
@@ -172,7 +171,7 @@ def png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def make(run: evaluate.Restored, saved: dict[str, Any], path: Path, count: int, format: Format, seed: int | None,
+def make(run: evaluate.Restored, saved: dict[str, Any], path: Path, count: int, format: str, seed: int | None,
          judge: evaluate.Restored | None) -> tuple[dict[str, Any], list[Path]]:
     """Draw images, score them, and write them into eval/ beside the checkpoint `path`, with pictures of ways between
     them and of their classes: what generated.json holds, and the paths."""
@@ -191,9 +190,8 @@ def make(run: evaluate.Restored, saved: dict[str, Any], path: Path, count: int, 
         pictures["generated.png"] = scene.draw(run.averaged, arrays.train_image, arrays.train_image[rows],
                                                arrays.train_label[rows], made, run.device)
     if run.data.spec.classes and not run.data.spec.points:
-        seen = made[:JUDGED]
-        classes = evaluate.predict(run.averaged, seen, run.device).classes.argmax(1).numpy()
-        pictures["classes.png"] = figures.by_class(seen, classes, run.data.class_names)
+        classes = evaluate.predict(run.averaged, made, run.device).classes.argmax(1).numpy()
+        pictures["classes.png"] = figures.by_class(made, classes, run.data.class_names)
     paths = [] if "generated.png" in pictures else [written(folder, made, format, facts)]
     paths += [files.store(folder / name, png(picture)) for name, picture in pictures.items()]
     report.write(folder / "generated.json", {**result, "written": [path.name for path in paths]})

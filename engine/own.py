@@ -1,12 +1,14 @@
 """Data of the user's own: made into a data set, and labelled little by little; images to label next."""
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import datasets
-from config import UserError
+from config import Config, UserError
 from datasets import convert, files, folder, h5, labelling, suggest, zoo
+from datasets.layout import shown
 from engine import figures
 
 
@@ -46,7 +48,7 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
     if settings.transposed:
         arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))
     with files.folder_of(target):
-        return h5.write(target, arrays, name, [str(k) for k in range(found.classes)], f"{path.name}; {how}")
+        return h5.write(target, arrays, name, [str(k) for k in range(found.classes)], f"{shown(path.name)}; {how}")
 
 
 def label(settings: Any, how: str) -> None:
@@ -75,7 +77,7 @@ def _take_in(target: Path, table: Path) -> None:
     labels, names = data.arrays.train_label, data.class_names
     print(f"{target}: {new} new labels, {corrected} corrected; {(labels >= 0).sum()} of {len(labels)} training images "
           f"have one, in {len(names)} classes. Train on all of them with:\n"
-          f"python trainer.py --dataset {data.spec.name} --labelled all")
+          + _command("trainer", data, target.parent.parent, "labelled", "all"))
     if dropped:
         print(f"Classes of which no image is left, taken out: {', '.join(dropped)}")
     if added:
@@ -93,22 +95,30 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
     images, have = data.arrays.train_image, data.arrays.train_label >= 0
     if not have.all():
         known = np.union1d(known, np.flatnonzero(have))
+    if not data.spec.classes:
+        raise UserError(f"--suggest {count}: {data.spec.name} has no classes, so that it takes no labels; make it "
+                        "again with some of each class")
     if count > len(images) - len(known):
         raise UserError(f"--suggest {count}: training images without a label: {len(images) - len(known)}")
     rows = suggest.typical(features, known, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    title, told = "the most valuable first", [folder / "suggest.png"]
-    if have.all():
-        table = folder / "suggest.txt"
-        labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
-        told.append(f"All labels are there. Train with those of these rows:\n"
-                    f"python trainer.py --dataset {data.spec.name} --labelled {table}")
-    else:
-        table = folder / "suggest.csv"
-        labelling.ask(table, rows.tolist(), data, labelling.files_by_row(home / labelling.FILES))
-        told.append(f"Fill in the classes, then:\n"
-                    f"python download.py --dataset {data.spec.name} --labels {table}")
-        title = f"write the class of each row into suggest.csv, {title}"
-    with files.whole(folder / "suggest.png") as new:
-        figures.sheet(new, images[rows], [f"row {row}" for row in rows], title)
-    print(table, *told, sep="\n")
+    table = folder / ("suggest.txt" if have.all() else "suggest.csv")
+    title = f"{'' if have.all() else 'write the class of each row into suggest.csv, '}the most valuable first"
+    try:
+        with files.whole(folder / "suggest.png") as new:  # there with the table, or not at all
+            figures.sheet(new, images[rows], [f"row {row}" for row in rows], title)
+            if have.all():
+                labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
+            else:
+                labelling.ask(table, rows.tolist(), data, labelling.files_by_row(home / labelling.FILES))
+    except OSError as error:
+        raise UserError(f"{folder / 'suggest.png'}: cannot be written ({error.strerror})") from None
+    words, script, flag = (("All labels are there. Train with those of these rows:", "trainer", "labelled")
+                           if have.all() else ("Fill in the classes, then:", "download", "labels"))
+    print(table, folder / "suggest.png", words, _command(script, data, home.parent, flag, table), sep="\n")
+
+
+def _command(script: str, data: h5.Data, data_dir: Path, flag: str, value: Any) -> str:
+    """A command line on the data set, to be copied."""
+    where = [] if data_dir == Config.data_dir else ["--data_dir", str(data_dir)]
+    return shlex.join(["python", f"{script}.py", "--dataset", data.spec.name, *where, f"--{flag}", str(value)])

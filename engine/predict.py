@@ -57,14 +57,17 @@ def find(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration, output: Path) -> int:
-    """Write the CSV `output` with a line for each file; returns how many were no pictures. UserError if none was one,
-    or the disk does not take it; then there is no file."""
+def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration,
+          output: Path) -> tuple[int, int]:
+    """Write the CSV `output` with a line for each file; returns how many are pictures, and how many not. UserError if
+    none is one, or the disk does not take it; then there is no file."""
     useless = 0
     if output.is_dir():
         raise UserError(f"--output {output}: a folder; name a file")
-    if output.exists() and any(output.samefile(name) for name in files if os.path.exists(name)):
-        raise UserError(f"--output {output}: one of the pictures, which it would replace; name another file")
+    if output.exists() and (same := [name for name in files if os.path.exists(name) and output.samefile(name)]):
+        if output.suffix.lower() != ".csv":
+            raise UserError(f"--output {output}: one of the pictures, which it would replace; name another file")
+        files = [name for name in files if name not in same]  # what was written last time
     try:
         with whole(output) as new, open(new, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -77,7 +80,7 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
                                 f"{line['problem']}")
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another place") from None
-    return useless
+    return len(files) - useless, useless
 
 
 def _lines(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration) -> Iterator[dict]:

@@ -9,6 +9,7 @@ from datasets import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table
+NETWORK = {"pool": "average", "norm_type": "batch"}  # settings of the discriminator's network, and the usual ones
 TRAINING = ("batch_size", "learning_rate_d", "decay_from", "average", "precision", "flip", "shift", "select")
 LIMITS = (  # said on the card
     "It knows the classes above and no others: whatever it is shown is put into one of them.",
@@ -46,10 +47,10 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
             if config.parent.is_symlink() or _identity(other) != wanted:
                 continue
             steps, accuracies = (seen := curves(config.parent))["accuracy/test"]
-            if steps[-1] == other["settings"]["steps"]:
-                at = -1
-                if other["settings"].get("select") == "validation":
-                    at = seen["accuracy/validation"][1].index(max(seen["accuracy/validation"][1]))
+            at = -1
+            if other["settings"].get("select") == "validation":
+                at = seen["accuracy/validation"][1].index(max(seen["accuracy/validation"][1]))
+            if steps[-1] == other["settings"]["steps"] and 0 <= accuracies[at] <= 1:
                 newest = (config.parent / "metrics.jsonl").stat().st_mtime
                 alike = sum(other["settings"].get(name) == facts["settings"].get(name) for name in TRAINING)
                 found.append((alike, steps[-1], newest, config.parent.name, steps[at], accuracies[at]))
@@ -61,6 +62,7 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
     settings = {name: facts["settings"][name] for name in ("recipe", "dataset", "model", "seed")}
+    settings |= {name: facts["settings"].get(name, usual) for name, usual in NETWORK.items()}
     return settings | {"labelled": facts["labelled_digest"], "data": facts["data"]}
 
 
@@ -133,6 +135,10 @@ def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int
     wanted = f"{result['labels']} images of the training set are labelled"
     which = "named by a file or `all`" if result["labelled"] else \
         f"the same number of each class, label seed {result['label_seed']}"
+    hidden = "every other label was hidden"
+    if result["validation_images"]:
+        hidden = (f"those of {result['validation_images']} others were used for accuracies only, by which a checkpoint "
+                  f"or a temperature may be chosen; {hidden}")
     lines = [f"# {result['recipe']} on {result['dataset']}", "",
              f"Method: {recipe}. Network: `{result['model']}`.", "",
              "## Data", "",
@@ -140,7 +146,7 @@ def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int
              f"{result['data_digest'][:12]}.",
              f"Classes ({len(classes)}): {', '.join(classes)}." if classes else "No classes.", "",
              "## Labels and protocol", "",
-             f"* {wanted} ({which}; digest {result['labelled_digest'][:12]}); every other label was hidden."
+             f"* {wanted} ({which}; digest {result['labelled_digest'][:12]}); {hidden}."
              if classes else "* No label was used.",
              f"* Seed {result['seed']}, {result['step']} of {result['steps']} steps. Reported: {result['selection']}.",
              ""]
@@ -161,7 +167,7 @@ def _numbers(result: dict[str, Any]) -> list[str]:
                      f"{beside['run']}).")
     lines.append(f"* Negative log-likelihood {result['nll']:.4f} nats, calibration error {result['ece']:.2%} (before "
                  "the temperature that `--predict` fits).")
-    worst = sorted((row for row in result["per_class"] if row["errors"]), key=lambda row: row["accuracy"])[:3]
+    worst = sorted((row for row in result["per_class"] if row["errors"]), key=lambda row: -row["errors"])[:3]
     if worst:
         lines.append("* Most mistakes: " + ", ".join(f"{row['class']} ({row['accuracy']:.1%} right)" for row in worst)
                      + ".")

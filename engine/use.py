@@ -1,6 +1,7 @@
 """What the evaluator does with a run. Each action takes the command's options, the restored run, what its checkpoint
 held, and the checkpoint's path; it writes files and prints what it found."""
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,26 @@ def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
     page = report.card(result, run.recipe.citation, run.data.source, run.data.spec.shape)
     files.store(folder / "card.md", page.encode())
     print(report.summary(result), end="\n\n")
-    pictures = draw(run, classes, result, saved["labelled"].numpy(), path.parent)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+            drawn = draw(run, classes, result, saved["labelled"].numpy(), path.parent, Path(new))
+            pictures = [picture.replace(folder / picture.name) for picture in drawn]
+    except OSError as error:
+        raise UserError(f"{folder}: its pictures cannot be written ({error.strerror})") from None
+    for name in {"labels_alone.png", "errors.png"} - {picture.name for picture in pictures}:
+        (folder / name).unlink(missing_ok=True)  # of a run beside it, or of errors, that are there no more
     print(folder / "eval.json", folder / "card.md", *pictures, sep="\n")
     if options.publish:
         publish(pictures, PUBLISHED / run.data.spec.name.lower())
 
 
 def draw(run: judging.Restored, classes: Tensor | None, result: dict[str, Any], labelled: np.ndarray,
-         folder: Path) -> list[Path]:
-    """Every picture that the run in `folder` with those labelled rows allows, into its eval/; their paths."""
+         folder: Path, into: Path) -> list[Path]:
+    """Every picture that the run in `folder` with those labelled rows allows; their paths."""
     drawn = []
 
     def new(name: str) -> Path:
-        drawn.append(folder / "eval" / name)
+        drawn.append(into / name)
         return drawn[-1]
 
     cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
@@ -56,12 +64,12 @@ def draw(run: judging.Restored, classes: Tensor | None, result: dict[str, Any], 
             figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device))
     if seen is not None:
         Image.fromarray(seen).save(new("samples.png"))
-    drawn += figures.animation(folder / "eval" / "training.gif", sorted((folder / "samples").glob("[0-9]*.png")))
+    drawn += figures.animation(into / "training.gif", figures.pictures(folder))
     curves, beside = report.curves(folder), result.get("supervised_baseline")
     if beside:  # a classifier of points has pictures of its training too
-        for last in sorted((folder.parent / beside["run"] / "samples").glob("[0-9]*.png"))[-1:]:
+        for last in figures.pictures(folder.resolve().parent / beside["run"])[-1:]:
             shutil.copyfile(last, new("labels_alone.png"))
-    drawn += figures.losses(folder / "eval", curves, title, steps)
+    drawn += figures.losses(into, curves, title, steps)
     if "accuracy/test" in curves:
         figures.accuracies(new("accuracy.png"), curves, title, steps, beside and beside["accuracy"])
     if not names:
@@ -102,8 +110,8 @@ def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
     _needs_classifier(run, "--predict")
     found, look = prediction.find(options.predict), prediction.look(run, saved)
     read_by = calibration.of(run, saved)
-    useless = prediction.write(run, found, look, read_by, options.output)
-    print(f"{options.output}: {len(found) - useless} pictures, {useless} other files; temperature "
+    pictures, others = prediction.write(run, found, look, read_by, options.output)
+    print(f"{options.output}: {pictures} pictures, {others} other files; temperature "
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
 
 

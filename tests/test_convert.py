@@ -86,6 +86,7 @@ def changed(position, value, source=IMAGES / 255.0):
 BAD = {"ragged": (changed(5, np.zeros((4, 7, 3))), LABELS, r"'5' is \[4, 7, 3\], but '0' is \[5, 7, 3\]"),
        "not finite": (changed(4, np.full((5, 7, 3), np.nan)), LABELS, "'4' has values from nan"),
        "too bright": (changed(2, np.full((5, 7, 3), 300.0)), LABELS, "'2' has values from 300 to 300"),
+       "of another range": (changed(0, IMAGES[0] / 255.0, 1.0 * IMAGES), LABELS, "'0' has values up to 1, others"),
        "text": (changed(1, np.full((5, 7, 3), b"x")), LABELS, "'1' is .*no image")}
 
 
@@ -103,6 +104,8 @@ def test_truth_values_are_black_and_white(tmp_path):
 
 
 UNSOUND = {"mixed": ({"x_train": IMAGES / 255.0, "x_test": IMAGES}, "the second holds whole numbers, but the first"),
+           "two ranges": ({"x_train": IMAGES / 255.0, "x_test": 1.0 * IMAGES},
+                          "the first array of images has values up to 1, others up to"),
            "0 and 1": ({"x": IMAGES % 2}, "no whole numbers but 0 and 1"),
            "text labels": ({"x": IMAGES, "y": np.array(["cat"] * 12)}, "labels are <U3"),
            "a number": ({"x": np.array(3.0)}, r"images \[\]"),
@@ -120,13 +123,17 @@ def test_unsound_arrays_are_named(kind, tmp_path):
 def test_a_header_that_promises_too_much_and_a_pipe_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as file, file.open("x.npy", "w") as member:
         np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (1 << 45,)})
+    for name, shape in (("b", (1 << 70,)), ("c", (True, 2))):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as file, file.open("x.npy", "w") as member:
+            np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": shape})
     os.mkfifo(tmp_path / "pipe.npz")
-    for name in ("a.npz", "pipe.npz"):
+    for name in ("a.npz", "b.npz", "c.npz", "pipe.npz"):
         with pytest.raises(UserError, match=f"--from_file .*{name}"):
             convert.read(tmp_path / name)
 
 
-@pytest.mark.parametrize("what", ["image behind a link", "image in another file", "label is a group", "huge image"])
+@pytest.mark.parametrize("what", ["image behind a link", "image in another file", "label is a group", "huge image",
+                                  "empty image"])
 def test_what_lies_outside_the_file_or_is_no_array_is_not_read(what, tmp_path):
     path = reference(tmp_path)
     with h5py.File(tmp_path / "other.h5", "w") as other:
@@ -138,6 +145,8 @@ def test_what_lies_outside_the_file_or_is_no_array_is_not_read(what, tmp_path):
             file["6"]["image"] = h5py.ExternalLink("other.h5", "/image")
         elif what == "image in another file":
             file["6"].create_dataset("image", (5, 7, 3), "u1", external=[(str(tmp_path / "raw"), 0, 105)])
+        elif what == "empty image":
+            file["6"]["image"] = h5py.Empty("u1")
         elif what == "label is a group":
             file["6"].create_group("label")
         else:

@@ -71,6 +71,12 @@ def test_a_network_that_onnx_cannot_tell_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_test_image_is_enough(tmp_path):
+    D = discriminator("mlp")
+    assert export.write(tmp_path / "c.pt2", D, 1.0, IMAGES[:1], NAMES, "crop") <= 1e-4
+    assert torch.export.load(tmp_path / "c.pt2").module()(torch.from_numpy(IMAGES[:3]))[0].shape == (3, len(NAMES))
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"needs the package onnx; install requirements-onnx\.txt"):

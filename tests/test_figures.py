@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 
 import numpy as np
 import pytest
@@ -76,13 +77,21 @@ def test_animation_has_the_first_and_the_last_picture(tmp_path, monkeypatch):
     assert (steps[0], steps[-1], len(set(steps))) == (0, 1290, 60)
 
 
+def test_only_pictures_of_a_step_are_samples(tmp_path):
+    (tmp_path / "samples").mkdir()
+    shown = pictures(tmp_path / "samples", 2)
+    shutil.copy(shown[0], shown[0].with_name("00000010 (1).png"))
+    assert figures.pictures(tmp_path) == shown
+
+
 def test_animation_leaves_out_damaged_pictures(tmp_path):
-    shown = pictures(tmp_path, 3)
+    shown = pictures(tmp_path, 4)
     shown[0].write_bytes(shown[0].read_bytes()[:50])
     shown[1].write_bytes(b"")
+    shown[2].write_bytes(shown[2].read_bytes()[:45] + bytes(60))
     assert figures.animation(tmp_path / "training.gif", shown) == [tmp_path / "training.gif"]
     assert picture(tmp_path / "training.gif") == (100, 36)
-    assert figures.animation(tmp_path / "none.gif", shown[:2]) == figures.animation(tmp_path / "none.gif", []) == []
+    assert figures.animation(tmp_path / "none.gif", shown[:3]) == figures.animation(tmp_path / "none.gif", []) == []
     assert not (tmp_path / "none.gif").exists()
 
 

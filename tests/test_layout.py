@@ -133,6 +133,7 @@ def test_a_table_labels_parts_too(folder):
 @pytest.mark.parametrize(("content", "found"), [
     (b"name,label\na.jpg,cat\n", "columns file and label"), (b"", "columns file and label"),
     (b"file,label\n0.jpg,cat\n0.jpg,dog\n", "line 3: 0.jpg has another label"),
+    (b"file,label\n0.jpg,cat, black\n", "line 2: more fields"),
     (b"file,label\n\xff\xfe.jpg,cat\n", "not a table in UTF-8"), (b"file,label\n" + b"a" * 200_000, "not a table")])
 def test_a_table_that_cannot_be_read(folder, content, found):
     fill(folder, *numbers("{}.jpg"))

@@ -1,6 +1,8 @@
 """Data of the user's own, through download.py: files of arrays, torchvision's sets, suggestions and labels."""
 import contextlib
 import csv
+import shlex
+import shutil
 from pathlib import Path
 
 import h5py
@@ -158,9 +160,24 @@ def test_a_suggestion_on_a_full_disk_leaves_no_part_of_a_table(tmp_path):
     data = datasets.load("digits", "datasets")
     (tmp_path / "disk").mkdir()
     with mounted(tmp_path / "disk", "4k") as disk:
-        with pytest.raises(UserError, match=r"suggest\.txt: cannot be written \(No space left"):
+        with pytest.raises(UserError, match=r"suggest\.png: cannot be written \(No space left"):
             own.ask(disk, data, disk, np.zeros((len(data.arrays.train_image), 1)), np.arange(1400), 5, 1)
         assert list(disk.iterdir()) == []
+
+
+def test_the_commands_that_are_told_can_be_run(tmp_path, capsys):
+    data = write_odd(tmp_path / "two words")
+    hidden = data.arrays._replace(train_label=np.where(np.arange(42) < 5, data.arrays.train_label, -1))
+    h5.write(datasets.path("toy", tmp_path / "two words"), hidden, "toy", data.class_names, "made up")
+    download.main(["--dataset", "toy", "--data_dir", "two words", "--suggest", "6"])
+    *_, command = capsys.readouterr().out.splitlines()
+    filled(tmp_path / "two words" / "toy" / "suggest.csv", ["kind 1"] * 6)
+    script, *words = shlex.split(command)[1:]
+    assert (script, download.main(words)) == ("download.py", 0)
+    *_, command = capsys.readouterr().out.splitlines()
+    script, *words = shlex.split(command)[1:]
+    assert script == "trainer.py"
+    trainer.main([*words, "--dry-run"])
 
 
 def test_a_set_whose_folder_has_capital_letters_is_labelled_where_it_lies(tmp_path):
@@ -181,9 +198,11 @@ def test_a_table_of_other_pictures_is_refused(tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text("row,label,file\n3,kind 0,3.png\n5,kind 1,50.png\n")
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"labels\.csv: row 5 is 5\.png in .*, not 50\.png; the table was made for"):
-        download.main(["--dataset", "toy", "--labels", str(table)])
-    assert path.read_bytes() == before
+    for mark in ("", "\ufeff"):  # some programs begin a table with one
+        table.write_text(f"{mark}row,label,file\n3,kind 0,3.png\n5,kind 1,50.png\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"labels\.csv: row 5 is 5\.png in .*, not 50\.png; the table was made for"):
+            download.main(["--dataset", "toy", "--labels", str(table)])
+        assert path.read_bytes() == before
     table.write_text("row,label,file\n3,kind 0,3.png\n5,kind 1,5.png\n")
     assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
     changed = datasets.load("toy", "datasets").arrays.train_label != data.arrays.train_label
@@ -210,10 +229,13 @@ def test_a_set_without_labels_takes_none_and_one_with_some_does(capsys):
     images, rows = toy_arrays((8, 8, 3), 2, train=20, test=2).train_image, np.arange(20)
     np.savez("none.npz", x=images)
     np.savez("some.npz", x=images, y=np.where(rows < 8, rows % 2, -1))
-    for name in ("none", "some"):
+    for name in ("some", "none"):
         assert download.main(["--from_file", f"{name}.npz", "--dataset", name]) == 0
-        assert download.main(["--dataset", name, "--suggest", "4"]) == 0
-        filled(datasets.path(name, "datasets").parent / "suggest.csv", ["1"] * 4)
+    assert download.main(["--dataset", "some", "--suggest", "4"]) == 0
+    filled(Path("datasets/some/suggest.csv"), ["1"] * 4)
+    shutil.copy("datasets/some/suggest.csv", "datasets/none")
+    with pytest.raises(UserError, match="--suggest 4: none has no classes"):
+        download.main(["--dataset", "none", "--suggest", "4"])
     with pytest.raises(UserError, match=r"have no labels.*\nMake the data set again .* y in --from_file") as caught:
         download.main(["--dataset", "none", "--labels", "datasets/none/suggest.csv"])
     assert len(str(caught.value).splitlines()) == 2

@@ -1,5 +1,6 @@
 """Pictures of every kind, made here, and what becomes of them."""
 import io
+import os
 import struct
 import zlib
 
@@ -182,6 +183,21 @@ def test_what_cannot_be_used_is_told(tmp_path, content, reason, capfd):
     assert reason in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert photo.decode_all([str(path)], LOOK) == [str(caught.value)]
+
+
+def test_dark_values_of_32_bits_are_no_picture_of_16(tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)).save(tmp_path / "a.tif")
+    found, = photo.decode_all([str(tmp_path / "a.tif")], LOOK)
+    assert found == "values of 32 bits (0 to 63), whose white is not known"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert photo.decode_all([str(tmp_path / "pipe")], LOOK) == ["no plain file"]
+
+
+def test_lab_becomes_grey_too():
+    assert photo.prepared(Image.new("LAB", (4, 4), (255, 128, 128)), LOOK._replace(grey=True)).mean() > 250
 
 
 def test_a_missing_file_is_told(tmp_path):

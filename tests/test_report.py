@@ -34,11 +34,18 @@ def test_baseline_is_the_last_accuracy_of_the_supervised_run(run):
 @pytest.mark.parametrize("changes", [
     {"labelled_digest": "bb"}, {"data": {"digest": "ee"}}, {"data": {"digest": "dd", "class_names": ["a"]}},
     {"settings": {"seed": 2}}, {"settings": {"dataset": "MNIST"}}, {"settings": {"model": "conv-small"}},
-    {"recipe": "ssgan"}, {"lines": [(10, 0.5)]}, {"lines": []},
+    {"settings": {"pool": "max"}}, {"settings": {"norm_type": "none"}}, {"recipe": "ssgan"}, {"lines": [(10, 0.5)]},
+    {"lines": []}, {"lines": [(20, None)]}, {"lines": [(20, float("nan"))]}, {"lines": [(20, "0.5")]},
 ], ids=str)
 def test_other_or_unfinished_runs_are_no_baseline(run, changes):
     neighbour(run.parent, "alone", **changes)
     assert report.baseline(run, FACTS) is None
+
+
+def test_a_network_of_the_usual_settings_is_the_same(run):
+    neighbour(run.parent, "alone", settings={"pool": "average"})
+    assert report.baseline(run, FACTS)["run"] == "alone"
+    assert report.baseline(run, {**FACTS, "settings": {**FACTS["settings"], "pool": "max"}}) is None
 
 
 def test_the_newest_baseline_counts(run):

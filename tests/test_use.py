@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -23,6 +24,8 @@ from engine import calibration, evaluate, state
 from engine import predict as prediction
 from ops import Verdict
 from tests.runs import edit, evaluated
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def restored(run):
@@ -64,6 +67,13 @@ def test_predictions_are_those_of_the_network(runs, tmp_path, capsys):
                                                           abs=1e-4)
         assert float(line["real"]) == pytest.approx(real.item(), abs=1e-4)
         assert line["unlike"] == ("yes" if real < read_by.least_real else "no")
+
+
+def test_the_table_of_the_last_time_is_no_picture(runs, tmp_path, capsys):
+    photographs(tmp_path / "new", restored(runs["gan"])[0], count=2)
+    for _ in range(2):
+        evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "new", "--output", "new/predictions.csv"])
+        assert "2 pictures, 0 other files" in capsys.readouterr().out
 
 
 def test_names_come_from_standard_input_and_patterns_too(runs, tmp_path, monkeypatch):
@@ -213,5 +223,17 @@ def test_the_page_of_a_run_tells_what_eval_json_holds(runs):
     page = (runs["gan"] / "eval" / "card.md").read_text()
     for what in (f"{result['accuracy']:.2%}", "50 images of the training set are labelled", "label seed 1",
                  result["data_digest"][:12], result["versions"]["training"]["torch"], "Salimans et al. 2016",
-                 result["selection"], f"{result['supervised_baseline']['accuracy']:.2%}"):
+                 result["selection"], f"{result['supervised_baseline']['accuracy']:.2%}",
+                 "those of 50 others were used for accuracies only"):
         assert what in page
+
+
+def test_pictures_that_cannot_be_written_leave_those_that_are_there(pictured):
+    evaluated(pictured["toy"])
+    before = {path.name: path.read_bytes() for path in (pictured["toy"] / "eval").glob("*.png")}
+    done = subprocess.run(["bash", "-c", f"ulimit -f 12; exec {sys.executable} {ROOT / 'evaler.py'} "
+                                         f"--checkpoint {pictured['toy']}"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "eval: its pictures cannot be written (File too large)" in done.stderr
+    assert {path.name: path.read_bytes() for path in (pictured["toy"] / "eval").glob("*.png")} == before
+    assert not list((pictured["toy"] / "eval").glob(".*"))
