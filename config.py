@@ -175,15 +175,12 @@ def as_dict(cfg: Config) -> dict:
 
 
 def from_dict(settings: type[Config], plain: dict) -> Config:
-    """The inverse of `as_dict`; a missing or unknown name raises UserError."""
+    """The inverse of `as_dict`; a missing or unknown name, or an unsound value, raises ValueError or TypeError."""
     fields = {f.name: f.default for f in dataclasses.fields(settings) if f.name not in ACTIONS}
     if fields.keys() != plain.keys():
         odd = ", ".join(sorted(fields.keys() ^ plain.keys()))
-        raise UserError(f"checkpoint: its settings do not fit this version of the toolkit ({odd})")
-    try:
-        return settings(**{name: type(fields[name])(value) for name, value in plain.items()})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"checkpoint: its settings are damaged ({error})") from None
+        raise ValueError(odd)
+    return settings(**{name: type(fields[name])(value) for name, value in plain.items()})
 
 
 def nearest(name: str, known: Iterable[str], what: str) -> str:

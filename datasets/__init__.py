@@ -84,7 +84,7 @@ def batch_at_hand(name: str, data_dir: Path, usual: int) -> int:
     if not isinstance(known, Path):
         return usual
     count = len(h5.read_labels(known)[0])
-    return usual if usual <= 0.8 * count else max(1, count // 5)
+    return usual if usual <= 0.8 * count else max(2, count // 5)
 
 
 def _named(spec: Spec, file: Path) -> Spec:

@@ -37,9 +37,6 @@ def peek(argv: Sequence[str]) -> argparse.Namespace:
 def settings(argv: Sequence[str]) -> Config:
     """Those of a new run: the command line over the recipe's settings for the data set."""
     first, given = peek(argv), flags(argv)
-    for one, other, both in (("labels", "labelled", "how many images are labelled"), ("steps", "epochs", "how long")):
-        if one in given and other in given:
-            raise UserError(f"--{one} --{other}: both say {both}; leave one of them out")
     recipe = recipes.find(first.recipe)
     default = recipes.defaults(recipe, datasets.spec(first.dataset, first.data_dir))
     default = dataclasses.replace(default, batch_size=datasets.batch_at_hand(first.dataset, first.data_dir,
@@ -55,6 +52,10 @@ def settings(argv: Sequence[str]) -> Config:
 
 def over(default: Config, recipe: recipes.Recipe, argv: Sequence[str]) -> Config:
     """The command line over those settings of the recipe."""
+    given = flags(argv)
+    for one, other, both in (("labels", "labelled", "how many images are labelled"), ("steps", "epochs", "how long")):
+        if one in given and other in given:
+            raise UserError(f"--{one} --{other}: both say {both}; leave one of them out")
     known = (textwrap.fill(f"{what}: {', '.join(names)}", 80, initial_indent="    ", subsequent_indent=8 * " ",
                            break_on_hyphens=False)
              for what, names in (("recipes", recipes.RECIPES), ("models", models.MODELS)))
@@ -85,7 +86,8 @@ def resumed(path: Path, argv: Sequence[str]) -> Run:
     changed = {name for name in as_dict(before) if getattr(cfg, name) != getattr(before, name)}
     if refused := sorted(changed - MAY_CHANGE):
         raise UserError(f"--{refused[0]} {getattr(cfg, refused[0])}: the run in the checkpoint has "
-                        f"{getattr(before, refused[0])}; leave the flag out, or start a new run without --checkpoint")
+                        f"{getattr(before, refused[0]) or 'none'}; leave the flag out, or start a new run without "
+                        "--checkpoint")
     if "epochs" in changed and "steps" not in changed:
         cfg = dataclasses.replace(cfg, steps=0)
     with state.fitting(path, "contents"):

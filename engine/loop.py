@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from config import UserError
+from datasets import files
 from datasets.storage import current_stream
 from engine import evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
@@ -69,10 +70,12 @@ class Training:
 
     def close(self) -> None:
         """Give back what it holds. A run that has neither made a step nor saved a checkpoint leaves no folder."""
-        self.writer.shutdown()
-        self.log.close()
-        if self.state.step == 0 and not state.checkpoints(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.writer.shutdown()
+            self.log.close()
+        finally:
+            if self.state.step == 0 and not state.checkpoints(self.folder):
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def hint(self) -> str:
         """Where a run that did not come to its end stopped, and how it goes on, in words."""
@@ -134,6 +137,7 @@ class Training:
 
     def _evaluate(self, bar: tqdm) -> None:
         """A look at the test set: the accuracies of a classifier, the bits of a density model."""
+        self._check()
         if self.run.recipe.evaluated == "density":
             self._density(bar)
         elif self.run.recipe.classifies:
@@ -218,8 +222,10 @@ def start(run: Run) -> Training:
     folder = log.make_folder(run.cfg)
     try:
         training = go_on(run, folder)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         raise UserError(f"--train_dir {run.cfg.train_dir}: cannot be written ({error.strerror}); name another folder"
                         ) from None
     return training
@@ -228,9 +234,29 @@ def start(run: Run) -> Training:
 def go_on(run: Run, folder: Path) -> Training:
     """The run of that folder, ready to train from where its state is."""
     facts = {name: fact for name, fact in record(run).items() if not isinstance(fact, torch.Tensor)}
-    (folder / "config.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (folder / "labelled.txt").write_text("".join(f"{row}\n" for row in run.pipeline.split.labelled))
+    check_own(folder, facts)
+    for name, text in (("config.json", json.dumps(facts, indent=1) + "\n"),
+                       ("labelled.txt", "".join(f"{row}\n" for row in run.pipeline.split.labelled))):
+        with files.whole(folder / name) as new:
+            new.write_text(text)
     return Training(run, folder)
+
+
+def check_own(folder: Path, facts: dict[str, Any]) -> None:
+    """UserError where the config.json of a folder is that of another run, whose files would be lost."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # none, or a damaged one
+        there = json.loads((folder / "config.json").read_text())
+        if any(there["settings"][name] != facts["settings"][name] for name in ("recipe", "dataset", "seed")) or \
+                there["labelled_digest"] != facts["labelled_digest"]:
+            raise UserError(f"{folder / 'config.json'}: of another run; put the checkpoint into a folder of its own")
+
+
+def stopping() -> list[int]:
+    """The signals that ask a training to stop; a hang-up that nohup lets be ignored is none."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found
 
 
 def go(trainings: Sequence[Training],
@@ -242,7 +268,7 @@ def go(trainings: Sequence[Training],
         for training in trainings:
             training.stop = True
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in stopping()}
     walks = {place: training.walk() for place, training in enumerate(trainings)}
     lanes = lanes or [contextlib.nullcontext()] * len(trainings)
     failed: list[UserError | None] = [None] * len(trainings)

@@ -124,13 +124,17 @@ def in_processes(lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
         with subprocess.Popen([sys.executable, SCRIPT, *lines[place]], stdout=subprocess.PIPE, text=True,
                               env=environment) as process:
             running.add(process)
+            if stopped:  # since it was asked above
+                process.send_signal(stopped[0])
             said = process.communicate()[0]
             running.discard(process)
         # In one write, newline and all, because others may print at the same moment.
         print(f"{' '.join(lines[place])}: {said.strip() or 'not finished'}\n", end="", flush=True)
+        if process.returncode < 0:  # ended by a signal
+            return 130 if stopped else 128 - process.returncode, ""
         return process.returncode, said
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in loop.stopping()}
     try:
         with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(one, range(len(lines))))

@@ -175,8 +175,8 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a whole checkpoint of trainer.py; take another of the run") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
-        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}); not written by "
-                        f"trainer.py of this version")
+        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}, or other contents); not "
+                        "written by trainer.py of this version")
     return saved
 
 

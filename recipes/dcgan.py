@@ -43,7 +43,7 @@ class Settings(GanConfig):
     """No image is labelled."""
     head: Literal["implicit"] = "implicit"
     """One logit, of "real": there is no fake class."""
-    n_z: Count = 100
+    n_z: Annotated[int, Within(1, 65536)] = 100
     """Length of the latent vector (--model dcgan or ssgan)."""
     update_rate: Count = 5
     """Updates of the generator per update of the discriminator."""

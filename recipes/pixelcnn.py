@@ -20,7 +20,7 @@ from typing import Annotated
 
 import losses
 import ops
-from config import Config, Count, Rate, Spec, Within
+from config import Config, Rate, Spec, Within
 
 from .player import Player, Recipe
 
@@ -33,13 +33,13 @@ class Settings(Config):
     """No image is labelled."""
     learning_rate_d: Rate = 3e-3
     """Learning rate."""
-    filters: Count = 16
+    filters: Annotated[int, Within(1, 4096)] = 16
     """Maps of each of the two streams."""
-    blocks: Count = 1
+    blocks: Annotated[int, Within(1, 64)] = 1
     """Residual blocks of each stream on each level."""
-    levels: Count = 2
+    levels: Annotated[int, Within(1, 12)] = 2
     """Sizes of the maps, each half the one before."""
-    mixtures: Count = 5
+    mixtures: Annotated[int, Within(1, 256)] = 5
     """Logistics in the mixture of a pixel."""
     dropout: Annotated[float, Within(0, 0.99)] = 0.5
     """Share of the maps inside a block that is dropped in training."""

@@ -54,7 +54,7 @@ from .player import Player, Recipe
 class Settings(GanConfig):
     """Flags of the reference trainer, and the constants of its model.py."""
 
-    n_z: Count = 128
+    n_z: Annotated[int, Within(1, 65536)] = 128
     """Length of the latent vector (--model ssgan or dcgan)."""
     norm_type: Literal["batch", "instance", "none"] = "batch"
     """Normalisation of both nets (--model ssgan)."""

@@ -23,14 +23,14 @@ def trainer(*argv, cwd):
     return subprocess.run(command(*argv), cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
-def interrupted(*argv, cwd):
+def interrupted(*argv, cwd, number=signal.SIGINT):
     """The trainer, sent an interrupt when a first line of metrics is there."""
     process = subprocess.Popen(command(*argv), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(3000):
         if any(metrics.stat().st_size for metrics in cwd.glob("train_dir/*/metrics.jsonl")):
             break
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, errors = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 

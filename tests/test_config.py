@@ -99,7 +99,7 @@ def test_a_record_survives_being_written(recipe):
 def test_settings_of_another_version_are_refused(change):
     plain = config.as_dict(Config())
     change(plain)
-    with pytest.raises(UserError, match="settings"):
+    with pytest.raises(ValueError, match=r"labels|unheard|invalid"):
         config.from_dict(Config, plain)
 
 

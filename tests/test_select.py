@@ -53,7 +53,7 @@ def test_the_best_is_kept_evaluated_and_named(train, tmp_path, capsys):
     assert f"test accuracy {found['accuracy']:.2%} ({found['errors']} of 40 wrong; averaged weights of step 4), " \
         "best on validation" in said
     named = evaluated(run / "model-4.pt")
-    assert (named["step"], named["selection"]) == (4, "checkpoint named by the user")
+    assert (named["step"], named["selection"]) == (4, "checkpoint of step 4 of 12, no selection on test images")
     assert evaluated(run / "model-12.pt")["selection"] == "last checkpoint, no selection on test images"
     said = train("one", "--checkpoint", str(run))  # a finished run: no step is made
     assert f"{found['errors']} of 40 wrong; averaged weights of step 4), best on validation" in said

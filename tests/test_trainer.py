@@ -1,7 +1,13 @@
 """trainer.py as a user runs it."""
 import dataclasses
 import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +21,7 @@ from datasets import h5
 from engine import state
 from engine.log import read_metrics
 from tests.conftest import toy_arrays
-from tests.runs import TOY, differing, edit, interrupted, only_run, trainer, weights
+from tests.runs import TOY, command, differing, edit, interrupted, only_run, trainer, weights
 
 LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--keep", "9", "--validation", "8", "--prefix",
         "mine")
@@ -90,6 +96,48 @@ def test_interrupt_and_resume_is_bitwise_the_uninterrupted_run(finished, data_di
     assert again.returncode == 0, again.stderr
     assert differing(weights(run), weights(only_run(finished[0]))) == []
     assert curves(run) == curves(only_run(finished[0]))
+
+
+def test_a_hang_up_leaves_a_checkpoint_too(data_dir, tmp_path):
+    done = interrupted(*TOY, "--data_dir", data_dir, *LONG, cwd=tmp_path, number=signal.SIGHUP)
+    assert done.returncode == 130
+    assert "go on with: python trainer.py --checkpoint" in done.stderr
+    assert state.find(only_run(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+def test_a_seed_that_is_killed_is_no_success(data_dir, tmp_path):
+    process = subprocess.Popen(command(*TOY, "--data_dir", data_dir, "--steps", 3000, "--seed", 1, 2), cwd=tmp_path,
+                               stdout=subprocess.PIPE, text=True)
+    deadline, children = time.monotonic() + 60, []
+    while len(children) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/children")  # each thread has its own
+        children = [child for task in tasks for child in task.read_text().split()]
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert said.count("not finished") == 2
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_a_checkpoint_among_the_files_of_another_run_is_not_gone_on_with(data_dir, tmp_path):
+    assert trainer(*TOY, "--data_dir", data_dir, "--steps", 2, cwd=tmp_path).returncode == 0
+    run = only_run(tmp_path)
+    other = tmp_path / "other"
+    (other / "samples").mkdir(parents=True)
+    shutil.copy(run / "model-2.pt", other)
+    facts = json.loads((run / "config.json").read_text())
+    facts["settings"]["seed"] = 5
+    (other / "config.json").write_text(json.dumps(facts))
+    (other / "samples" / "20240101.png").write_bytes(b"a picture")
+    done = trainer("--checkpoint", other, "--steps", 4, cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "config.json: of another run; put the checkpoint into a folder of its own" in done.stderr
+    assert sorted(path.name for path in other.rglob("*")) == ["20240101.png", "config.json", "model-2.pt", "samples"]
+    (other / "config.json").write_text("{")  # cut off by a full disk
+    assert trainer("--checkpoint", other, "--steps", 4, cwd=tmp_path).returncode == 0
+    assert json.loads((other / "config.json").read_text())["settings"]["seed"] == 1
 
 
 def test_losses_not_yet_written_outlive_the_process(data_dir, tmp_path):

@@ -24,6 +24,8 @@ BAD = {
                          "--warp 0.2: the images of Circles are points"),
     "selection by no accuracy": (["--recipe", "pixelcnn", "--labels", "0", "--select", "validation"],
                                  "--select validation: --recipe pixelcnn has no classifier"),
+    "a net beyond all memory": (["--recipe", "pixelcnn", "--labels", "0", "--filters", "1000000000"],
+                                "--filters 1000000000: must be from 1 to 4096"),
     "no number": (["--labels", "abc"], "--labels: not a whole number: 'abc'"),
     "seeds that do not pair": (["--seed", "1", "2", "--label_seed", "1", "2", "3"], "--seed 1 2: 2 values beside 3"),
     "one of the seeds": (["--seed", "1", "x"], "--seed: not a whole number: 'x'"),

@@ -73,7 +73,7 @@ def test_the_table_of_the_last_time_is_no_picture(runs, tmp_path, capsys):
     photographs(tmp_path / "new", restored(runs["gan"])[0], count=2)
     for _ in range(2):
         evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "new", "--output", "new/predictions.csv"])
-        assert "2 pictures, 0 other files" in capsys.readouterr().out
+        assert "2 pictures, 1 other files" in capsys.readouterr().out
 
 
 def test_names_come_from_standard_input_and_patterns_too(runs, tmp_path, monkeypatch):
