@@ -24,8 +24,10 @@ def trainer(*argv, cwd):
 
 
 def interrupted(*argv, cwd, number=signal.SIGINT):
-    """The trainer, sent an interrupt when a first line of metrics is there."""
-    process = subprocess.Popen(command(*argv), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """The trainer, sent that signal when a first line of metrics is there."""
+    # A test run in the background, or under nohup, ignores the signal, and so would its children.
+    process = subprocess.Popen(command(*argv), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     for _ in range(3000):
         if any(metrics.stat().st_size for metrics in cwd.glob("train_dir/*/metrics.jsonl")):
             break
