@@ -57,8 +57,9 @@ def test_the_time_of_a_step_is_broken_down(recipe, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = {row["what"]: row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
     products = {"improved-gan": "products", "pixelcnn": "convolutions"}[recipe]
-    assert {products, "optimisers and average", "batches", "evaluation", "checkpoints"} <= rows.keys()
-    assert all(row["ms_per_step"] > 0 for row in rows.values())
+    for what in (products, "optimisers and average", "batches", "evaluation", "checkpoints"):
+        assert rows[what]["ms_per_step"] > 0
+    assert all(row["ms_per_step"] >= 0 for row in rows.values())  # what is left over may be nothing beside other work
     assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
     assert (tmp_path / "out.png").stat().st_size > 1000
 
