@@ -136,7 +136,8 @@ class WeightNorm(nn.Module):
             self.register_buffer("scale", v.detach().new_ones(shape))
 
     def forward(self, v: Tensor) -> Tensor:
-        if self.inputs[0] == 1 and not self.eps:
+        compiled = v.is_cuda and torch.compiler.is_compiling()  # which makes better kernels of the formula
+        if self.inputs[0] == 1 and not self.eps and not compiled:
             return torch._weight_norm(v, self.scale, 0)  # the same in one kernel, behind the library's weight_norm
         return v * (self.scale / (v.square().sum(self.inputs, keepdim=True) + self.eps).sqrt())
 

@@ -27,6 +27,9 @@ EVALUATION_SHARE = 0.03  # of the training time
 # Least and most steps between evaluations, samples and checkpoints. To a GPU they cost as much as 150 steps, most of it
 # on the host.
 INTERVALS = {"cpu": (0, 2000), "cuda": (5000, 10_000)}
+# The same between lines of the log. For each the host waits for a GPU, which then waits for the host as long as six of
+# MNIST's steps take.
+LOGGED = {"cpu": (50, 50), "cuda": (50, 500)}
 WATCHED = 1000  # labelled images at most of which an evaluation tells the accuracy
 
 
@@ -124,10 +127,11 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     least, most = INTERVALS[device]
     seldom = max(seldom, min(least, steps // 5))
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
-    interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), most) / cfg.log_every) * cfg.log_every
+    log_every = cfg.log_every or min(max(steps // 100, LOGGED[device][0]), LOGGED[device][1])
+    interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), most) / log_every) * log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}
-    return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, **filled)
+    return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, log_every=log_every, **filled)
 
 
 def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:

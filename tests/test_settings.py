@@ -59,10 +59,11 @@ def test_settings_are_the_papers(recipe, dataset, data_dir):
     assert {name: getattr(cfg, name) for name in expected} == expected
 
 
-@pytest.mark.parametrize(("device", "steps", "interval"), [
-    ("cpu", 24_000, 1200), ("cpu", 180_000, 2000), ("cpu", 600, 450),  # so seldom that it takes 3 % of the time
-    ("cuda", 600, 450), ("cuda", 24_000, 4800), ("cuda", 60_000, 5000), ("cuda", 180_000, 9000),
-    ("cuda", 600_000, 10_000)])
-def test_looks_at_a_run_take_little_of_its_time(device, steps, interval, settings):
+@pytest.mark.parametrize(("device", "steps", "interval", "logged"), [
+    ("cpu", 24_000, 1200, 50), ("cpu", 180_000, 2000, 50), ("cpu", 600, 450, 50),  # so seldom that it takes 3 %
+    ("cuda", 600, 450, 50), ("cuda", 24_000, 4800, 240), ("cuda", 60_000, 5000, 500), ("cuda", 180_000, 9000, 500),
+    ("cuda", 600_000, 10_000, 500)])
+def test_looks_at_a_run_take_little_of_its_time(device, steps, interval, logged, settings):
     cfg = engine_run.scheduled(engine_run.resolve(settings(steps=steps, batch_size=100)), 50_000, 10_000, device)
     assert (cfg.eval_every, cfg.save_every, cfg.sample_every) == 3 * (interval,)
+    assert cfg.log_every == logged
