@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,11 @@ from torch.utils.tensorboard.summary import hparams
 
 from config import Config, UserError, as_dict
 from datasets import files
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 REFERENCE_NAMES = {"supervised": "s_loss", "real": "d_loss_real", "fake": "d_loss_fake"}  # of SSGAN-Tensorflow
 
@@ -49,22 +55,44 @@ def read_metrics(folder: Path) -> list[dict]:
     return [line for line in lines if isinstance(line, dict) and "step" in line]
 
 
+def hold(file: TextIO, folder: Path) -> None:
+    """Keep other processes from training the run of that folder while its file is open; UserError if one does."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{folder}: another process trains this run; wait for its end, or stop it") from None
+    except OSError:  # a file system without locks
+        pass
+
+
 class Log:
-    """Open files of one run. On resume, lines past the checkpoint are dropped, so that none stands twice."""
+    """Open files of one run, which no other process can go on with meanwhile. On resume, lines past the checkpoint are
+    dropped, so that none stands twice."""
 
     def __init__(self, folder: Path, cfg: Config, step: int):
         self.folder, self.cfg = folder, cfg
-        kept = [line for line in read_metrics(folder) if line["step"] <= step]
-        for picture in folder.glob("samples/*.png"):
-            if picture.stem.isdigit() and int(picture.stem) > step:
-                picture.unlink()
         path = folder / "metrics.jsonl"
-        with files.whole(path) as new:
-            new.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self.metrics = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
+        files.check_plain(path)
+        with open(path, "a") as before:
+            hold(before, folder)
+            self._begin(path, step)
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:
             self.board.add_text("config", "```json\n" + json.dumps(as_dict(cfg), indent=1) + "\n```")
+
+    def _begin(self, path: Path, step: int) -> None:
+        """Drop what is past that step and what a kill left of files, and open the metrics."""
+        kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
+        for picture in self.folder.glob("samples/*.png"):
+            if picture.stem.isdigit() and int(picture.stem) > step:
+                picture.unlink()
+        for partial in self.folder.glob("*.tmp"):
+            partial.unlink()
+        with files.whole(path) as new:
+            new.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.metrics = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
+        hold(self.metrics, self.folder)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl and a point of each curve."""

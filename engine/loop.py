@@ -235,11 +235,16 @@ def go_on(run: Run, folder: Path) -> Training:
     """The run of that folder, ready to train from where its state is."""
     facts = {name: fact for name, fact in record(run).items() if not isinstance(fact, torch.Tensor)}
     check_own(folder, facts)
-    for name, text in (("config.json", json.dumps(facts, indent=1) + "\n"),
-                       ("labelled.txt", "".join(f"{row}\n" for row in run.pipeline.split.labelled))):
-        with files.whole(folder / name) as new:
-            new.write_text(text)
-    return Training(run, folder)
+    training = Training(run, folder)
+    try:
+        for name, text in (("config.json", json.dumps(facts, indent=1) + "\n"),
+                           ("labelled.txt", "".join(f"{row}\n" for row in run.pipeline.split.labelled))):
+            with files.whole(folder / name) as new:
+                new.write_text(text)
+    except BaseException:
+        training.close()
+        raise
+    return training
 
 
 def check_own(folder: Path, facts: dict[str, Any]) -> None:

@@ -23,8 +23,8 @@ def trainer(*argv, cwd):
     return subprocess.run(command(*argv), cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
-def interrupted(*argv, cwd, number=signal.SIGINT):
-    """The trainer, sent that signal when a first line of metrics is there."""
+def started(*argv, cwd, number=signal.SIGINT):
+    """The process of a trainer that has written a first line of metrics and heeds that signal."""
     # A test run in the background, or under nohup, ignores the signal, and so would its children.
     process = subprocess.Popen(command(*argv), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
@@ -32,6 +32,12 @@ def interrupted(*argv, cwd, number=signal.SIGINT):
         if any(metrics.stat().st_size for metrics in cwd.glob("train_dir/*/metrics.jsonl")):
             break
         time.sleep(0.02)
+    return process
+
+
+def interrupted(*argv, cwd, number=signal.SIGINT):
+    """The trainer, sent that signal when a first line of metrics is there."""
+    process = started(*argv, cwd=cwd, number=number)
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)

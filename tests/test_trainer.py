@@ -21,7 +21,7 @@ from datasets import h5
 from engine import state
 from engine.log import read_metrics
 from tests.conftest import toy_arrays
-from tests.runs import TOY, command, differing, edit, interrupted, only_run, trainer, weights
+from tests.runs import TOY, command, differing, edit, interrupted, only_run, started, trainer, weights
 
 LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--keep", "9", "--validation", "8", "--prefix",
         "mine")
@@ -49,6 +49,29 @@ def test_run_folder(finished):
     assert [p.name for p in state.checkpoints(run)] == ["model-20.pt", "model-40.pt"]
     assert [p.name for p in sorted((run / "samples").iterdir())] == [f"{n:08d}.png" for n in (0, 20, 40)]
     assert f"python evaler.py --checkpoint train_dir/{run.name}" in done.stdout
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(data_dir, tmp_path):
+    flags = (*TOY, "--data_dir", data_dir, "--steps", 100_000, "--log_every", 20, "--save_every", 5)
+    with started(*flags, cwd=tmp_path) as first:
+        try:
+            run = only_run(tmp_path)
+            settings = (run / "config.json").read_text()
+            second = trainer("--checkpoint", run, "--keep", 5, cwd=tmp_path)
+            assert first.poll() is None
+        finally:
+            first.kill()
+    assert second.returncode == 2
+    assert f"{run}: another process trains this run; wait for its end, or stop it" in second.stderr
+    assert (run / "config.json").read_text() == settings
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes(finished, data_dir, tmp_path):
+    run = shutil.copytree(only_run(finished[0]), tmp_path / "run")
+    (run / "model-41.tmp").write_bytes(b"half")
+    done = trainer("--checkpoint", run, "--data_dir", data_dir, "--steps", 42, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(run.glob("*.tmp"))
 
 
 def test_curves_have_the_reference_names(finished):
