@@ -50,6 +50,7 @@ class Within(NamedTuple):
 
 Count = Annotated[int, Within(1)]
 CountOrNone = Annotated[int, Within(0)]
+Updates = Annotated[int, Within(1, 1000)]  # of a player in a step, for whose end an interrupt waits
 Seed = Annotated[int, Within(0, 2**32 - 1)]
 Threads = Annotated[int, Within(0, 1024)]  # of some tens of thousands torch crashes
 Rate = Annotated[float, Within(0, 10)]

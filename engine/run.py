@@ -30,6 +30,7 @@ INTERVALS = {"cpu": (0, 2000), "cuda": (5000, 10_000)}
 # The same between lines of the log. For each the host waits for a GPU, which then waits for the host as long as six of
 # MNIST's steps take.
 LOGGED = {"cpu": (50, 50), "cuda": (50, 500)}
+MOST_STEPS = 10**9
 WATCHED = 1000  # labelled images at most of which an evaluation tells the accuracy
 
 
@@ -120,7 +121,8 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
         raise UserError(f"--batch_size {cfg.batch_size}: the unlabelled pool has {pool} images; use at most as many")
     per_epoch = pool // cfg.batch_size
     steps = cfg.steps or max(1, round(cfg.epochs * per_epoch))
-    check(dataclasses.replace(cfg, steps=steps))
+    if steps > MOST_STEPS:
+        raise UserError(f"--epochs {cfg.epochs:g}: these are {steps} steps; ask for {MOST_STEPS} at most")
     # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
     watched = 2 * test + min(cfg.labels, WATCHED) + cfg.validation
     seldom = math.ceil(watched / (15 * cfg.batch_size) / EVALUATION_SHARE)

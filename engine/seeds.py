@@ -39,7 +39,7 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
                             "give both the same number, or one of them a single value")
         if values:
             for line, value in zip(lines, values * (count // len(values)), strict=True):
-                line += [flag, value]
+                line += [flag, str(int(value)) if value.isdecimal() else value]  # 01 is 1
     if len(set(map(tuple, lines))) < count:
         raise UserError("--seed, --label_seed: two of these runs would be the same; give each pair once")
     if "checkpoint" in names:

@@ -30,7 +30,7 @@ import torch
 
 import losses
 import ops
-from config import Count, GanConfig, Share, Spec, Within
+from config import GanConfig, Share, Spec, Updates, Within
 
 from .player import Player, Recipe
 
@@ -45,7 +45,7 @@ class Settings(GanConfig):
     """One logit, of "real": there is no fake class."""
     n_z: Annotated[int, Within(1, 65536)] = 100
     """Length of the latent vector (--model dcgan or ssgan)."""
-    update_rate: Count = 5
+    update_rate: Updates = 5
     """Updates of the generator per update of the discriminator."""
     confidence: Share = 0.9
     """Target probability of "fake" on generated images (label smoothing; 1: none)."""

@@ -44,7 +44,7 @@ from torch import Tensor
 
 import losses
 import ops
-from config import Count, GanConfig, Share, Spec, UserError, Within
+from config import Count, GanConfig, Share, Spec, Updates, UserError, Within
 
 from . import improved_gan
 from .player import Player, Recipe
@@ -62,9 +62,9 @@ class Settings(GanConfig):
     """Upsampling of the generator (--model ssgan)."""
     outputs: Literal["softmax", "sigmoid"] = "softmax"
     """The K+1 outputs: a softmax and a saturating generator, or a sigmoid each and a non-saturating one."""
-    update_rate: Count = 1
+    update_rate: Updates = 1
     """Updates of the generator in a step."""
-    update_rate_d: Count = 1
+    update_rate_d: Updates = 1
     """Updates of the discriminator in a step."""
     confidence: Share = 0.9
     """Target probability of the fake class on generated images (label smoothing; 1: none)."""

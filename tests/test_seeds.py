@@ -112,7 +112,7 @@ def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):
     assert [path.name for path in second.glob("*.pt")] == ["model-4.pt"]
 
 
-@pytest.mark.parametrize("words", [["--seed", "1", "1"], ["--seed", "1", "2", "1", "--label_seed", "3", "3", "3"]])
+@pytest.mark.parametrize("words", [["--seed", "1", "01"], ["--seed", "1", "2", "1", "--label_seed", "3", "3", "3"]])
 def test_the_same_run_twice_is_refused(words):
     with pytest.raises(UserError, match="two of these runs would be the same"):
         seeds.command_lines(words)

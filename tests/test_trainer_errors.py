@@ -19,6 +19,8 @@ BAD = {
     "rows where none are used": (["--recipe", "dcgan", "--labelled", "all"],
                                  "--labelled all: --recipe dcgan uses no labels"),
     "a warp of no second pass": (["--warp", "0.2"], "--warp 0.2: it is of the second pass"),
+    "epochs without end": (["--epochs", "1e9"], "--epochs 1e+09: these are 10000000000 steps"),
+    "an update without end": (["--recipe", "ssgan", "--update_rate", "99999"], "--update_rate 99999: must be from 1"),
     "threads without end": (["--threads", "100000"], "--threads 100000: must be from 0 to 1024"),
     "a warp of points": (["--dataset", "Circles", "--consistency", "1", "--warp", "0.2"],
                          "--warp 0.2: the images of Circles are points"),
