@@ -2,7 +2,8 @@
 
 Layouts, told by what is there: folders named like the classes; names that begin with the class and end in a number,
 `cat.0.jpg`; a table with the columns file and label. `labelled/` (or `train/`) and `test/` may part the pictures, each
-in any of these layouts, and `unlabelled/` may lie beside them or beside class folders. Hidden files are not looked at.
+in any of these layouts, and `unlabelled/` may lie beside them or beside class folders; without `test/`, `val/` beside
+`train/` is one. Hidden files are not looked at.
 """
 import csv
 import os
@@ -16,8 +17,9 @@ import numpy as np
 from config import UserError
 from datasets import splits
 
-ROLES = {"labelled": "train", "labeled": "train", "train": "train", "unlabelled": "unlabelled",
-         "unlabeled": "unlabelled", "test": "test"}
+ROLES = {"labelled": "train", "labeled": "train", "train": "train", "training": "train", "training_set": "train",
+         "unlabelled": "unlabelled", "unlabeled": "unlabelled", "test": "test", "testing": "test", "test_set": "test"}
+VALIDATION = {"val", "valid", "validation"}  # beside a part train only: elsewhere they may be classes
 NUMBERED = re.compile(r"(.*?)[\s._-]*\(?\d+\)?")  # the stem of a name that carries its class
 
 
@@ -103,8 +105,11 @@ def _parts(files: Sequence[str], problems: list[Problem]) -> dict[str, dict[str,
     """The files of train, unlabelled and test, each with its path below the part's folder. Two names of a part (train,
     labelled) may be there together, and the same path below each."""
     parts: dict[str, dict[str, str]] = {"train": {}, "unlabelled": {}, "test": {}}
-    role = {file: ROLES.get(file.partition("/")[0].lower()) if "/" in file else None for file in files}
+    first = {file: file.partition("/")[0].lower() if "/" in file else "" for file in files}
+    role = {file: ROLES.get(folder) for file, folder in first.items()}
     parted = "train" in role.values()
+    if parted and "test" not in role.values():
+        role |= {file: "test" for file in files if first[file] in VALIDATION}
     for file in files:
         if role[file]:
             parts[role[file]][file] = file.partition("/")[2]

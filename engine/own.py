@@ -11,6 +11,8 @@ from datasets import convert, files, folder, h5, labelling, suggest, zoo
 from datasets.layout import shown
 from engine import figures
 
+NAMED = 10  # classes of a new data set
+
 
 def make(settings: Any, how: str) -> None:
     """Write the data set from --from_folder, --from_file or --from_torchvision. UserError if it is there already."""
@@ -24,9 +26,10 @@ def make(settings: Any, how: str) -> None:
     if how != "from_folder":  # which writes a new one
         former.unlink(missing_ok=True)
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
+    few = ", ".join(data.class_names[:NAMED]) + (", ..." if data.spec.classes > NAMED else "")
     print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
-          f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes; "
-          f"{data.source}", flush=True)
+          f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes"
+          f"{few and f' ({few})'}; {data.source}", flush=True)
 
 
 def _name(settings: Any) -> str:
@@ -93,7 +96,7 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
     have one, these are there to be hidden: `known` alone counts, and suggest.txt gets the numbers of all these rows.
     Print the paths. UserError if there are not so many images, or a table is there whose labels would be lost."""
     images, have = data.arrays.train_image, data.arrays.train_label >= 0
-    if not have.all():
+    if not (every := bool(have.all())):
         known = np.union1d(known, np.flatnonzero(have))
     if not data.spec.classes:
         raise UserError(f"--suggest {count}: {data.spec.name} has no classes, so that it takes no labels; make it "
@@ -102,19 +105,19 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
         raise UserError(f"--suggest {count}: training images without a label: {len(images) - len(known)}")
     rows = suggest.typical(features, known, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    table = folder / ("suggest.txt" if have.all() else "suggest.csv")
-    title = f"{'' if have.all() else 'write the class of each row into suggest.csv, '}the most valuable first"
+    table = folder / ("suggest.txt" if every else "suggest.csv")
+    title = f"{'' if every else 'write the class of each row into suggest.csv, '}the most valuable first"
     try:
         with files.whole(folder / "suggest.png") as new:  # there with the table, or not at all
             figures.sheet(new, images[rows], [f"row {row}" for row in rows], title)
-            if have.all():
+            if every:
                 labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
             else:
                 labelling.ask(table, rows.tolist(), data, labelling.files_by_row(home / labelling.FILES))
     except OSError as error:
         raise UserError(f"{folder / 'suggest.png'}: cannot be written ({error.strerror})") from None
     words, script, flag = (("All labels are there. Train with those of these rows:", "trainer", "labelled")
-                           if have.all() else ("Fill in the classes, then:", "download", "labels"))
+                           if every else ("Fill in the classes, then:", "download", "labels"))
     print(table, folder / "suggest.png", words, _command(script, data, home.parent, flag, table), sep="\n")
 
 

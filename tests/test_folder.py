@@ -50,7 +50,8 @@ def test_the_script_makes_a_data_set_that_is_trained_on(tmp_path, pictures, monk
     done = download(tmp_path, "--from_folder", "pictures", "--dataset", "PETS", "--size", "16x24")
     assert done.returncode == 0
     assert "PETS: datasets/pets/data.h5 is made: 32 train (0 of them unlabelled) and 8 test images of 16 x 24 x 3, " \
-        "2 classes; pictures of the folder pictures, crop to 16 x 24; 0.2 of each class held out as test" in done.stdout
+        "2 classes (cat, dog); pictures of the folder pictures, crop to 16 x 24; 0.2 of each class held out as " \
+        "test" in done.stdout
     assert "seed 1" in done.stdout
     assert "picture/s]" in done.stderr  # a bar with rate and time left
     assert "00:0" in done.stderr

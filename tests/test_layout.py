@@ -76,6 +76,27 @@ def test_rows_are_mixed_by_seed(folder):
     assert 5 < sum(file.startswith("cat") for file in orders[0][20:50]) < 25
 
 
+@pytest.mark.parametrize(("train", "test"), [("training", "testing"), ("Training_Set", "test_set"), ("train", "val"),
+                                             ("labelled", "Validation")])
+def test_other_names_of_parts(folder, train, test):
+    fill(folder, *numbers(f"{train}/cat/{{}}.jpg"), *numbers(f"{train}/dog/{{}}.jpg"), f"{test}/cat/9.jpg")
+    found, problems, plan = arranged(folder)
+    assert (plan.class_names, plan.held_out, problems) == (("cat", "dog"), False, {})
+    assert [file for file, (_, held) in found.items() if held] == [f"{test}/cat/9.jpg"]
+
+
+def test_validation_pictures_are_no_test_pictures_beside_some(folder):
+    fill(folder, *numbers("train/cat/{}.jpg"), *numbers("train/dog/{}.jpg"), "test/cat/9.jpg", "val/cat/8.jpg")
+    found, problems, _ = arranged(folder)
+    assert "val/cat/8.jpg" not in found
+    assert problems == {"val/cat/8.jpg": "beside the folders labelled, unlabelled and test"}
+
+
+def test_valid_can_be_a_class(folder):
+    fill(folder, *numbers("valid/{}.jpg"), *numbers("invalid/{}.jpg"))
+    assert arranged(folder)[2].class_names == ("invalid", "valid")
+
+
 @pytest.mark.parametrize("train", ["labelled", "train", "Labeled"])
 @pytest.mark.parametrize(("inner", "test"), [("cat/{}.jpg", "cat.{}.jpg"), ("cat.{}.jpg", "cat/{}.jpg")])
 def test_parts_in_folders_of_their_own(folder, train, inner, test):
