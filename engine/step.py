@@ -66,7 +66,7 @@ class Step:
         batch_of = pipeline.batch
         if cfg.compile:
             judged = torch.compile(judged)
-        if cfg.compile and state.capturable:
+        if cfg.compile and state.capturable and not (cfg.flip or cfg.shift):  # whose rows Inductor cannot bound
             batch_of = torch.compile(batch_of, dynamic=False)
 
         def update(*inputs: Tensor) -> Tensor:
