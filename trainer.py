@@ -15,6 +15,7 @@ def main(argv: list[str]) -> int:
     if len(lines) > 1:
         # Looked at before any of them starts, so that bad input is told once.
         every = [resolve(command.settings(line)) for line in lines]
+        seeds.check_distinct(every)
         if every[0].dry_run:
             print(json.dumps([command.settled(command.asked(line)[0]) for line in lines], indent=1))
             return 0

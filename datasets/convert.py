@@ -2,7 +2,8 @@
 
 Images may be bytes, whole numbers or floats from 0 to 255, or floats from 0 to 1 or from -1 to 1, or truth values;
 which of these a file holds is seen from all of its values. Nothing is guessed of a file that fits none, or mixes them:
-it is refused, by the name of the image.
+it is refused, by the name of the image. Nor is an array left out in silence, or a training image kept that is also a
+test image.
 """
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ CHANNELS = (1, 2, 3, 4)
 MOST_CLASSES = 100_000
 MOST_VALUES = 10**8  # of an image or a label
 KINDS = {"u": "whole numbers", "i": "whole numbers", "f": "floats", "b": "truth values"}
+DARK = 64  # whole values of which none reaches this are of another scale than 0 to 255
 # Names of the arrays of an .npz: ours, those of Keras, and one part that has to be divided.
 PARTS = ((("train/image", "train_image", "x_train"), ("train/label", "train_label", "y_train"),
           ("test/image", "test_image", "x_test"), ("test/label", "test_label", "y_test")),
@@ -38,6 +40,25 @@ def divided(whole: Part, share: float, seed: int) -> tuple[Part, Part, str]:
     """The training and the test part of images that are not divided yet, and how that was done, in words."""
     train, test = (Part(whole.images[rows], whole.labels[rows]) for rows in splits.hold_out(whole.labels, share, seed))
     return train, test, f"{share:.4g} of each class held out as test images, seed {seed}"
+
+
+def apart(train: Part, test: Part, what: str) -> tuple[Part, int]:
+    """The training images that are no test images, and how many were taken out. UserError if none is left."""
+    tested = {image.tobytes() for image in test.images}
+    kept = np.array([image.tobytes() not in tested for image in train.images])
+    if not kept.any():
+        raise UserError(f"{what}: each training image is also a test image; give others")
+    return Part(train.images[kept], train.labels[kept]), int((~kept).sum())
+
+
+def trained_classes(train: Part, test: Part, what: str) -> tuple[Part, Part, np.ndarray]:
+    """Both parts with the classes of which there is a training image numbered from 0, and their former numbers.
+    UserError where another class has a test image."""
+    known = np.unique(train.labels[train.labels >= 0])
+    if odd := np.setdiff1d(test.labels[test.labels >= 0], known).tolist():
+        raise UserError(f"{what}: class {odd[0]} has test images, but no training image; add some, or take those out")
+    return *(Part(part.images, np.where(part.labels < 0, -1, np.searchsorted(known, part.labels)))
+             for part in (train, test)), known
 
 
 class Found(NamedTuple):
@@ -78,7 +99,15 @@ def _npz(path: Path) -> Found:
     else:
         raise UserError(f"--from_file {path}: holds {', '.join(held) or 'nothing'}; name its arrays x_train, y_train, "
                         "x_test and y_test, or x and y")
+    used = {id(array) for array in found}
+    if unused := [name for name, array in held.items() if id(array) not in used and array.dtype.kind in KINDS]:
+        raise UserError(f"--from_file {path}: it is not clear what {', '.join(unused)} is for; name the arrays "
+                        "x_train, y_train, x_test and y_test (label -1: unlabelled), and leave out others")
     images = [_channels_last(array, path) for array in (found[0], found[2]) if array is not None]
+    lows = [float(array.min()) for array in images if array.size]
+    if min(lows, default=0) < 0 <= max(lows, default=0):
+        raise UserError(f"--from_file {path}: the values of one array of images begin at {min(lows):g}, those of the "
+                        f"other at {max(lows):g}; store both alike")
     scale = Scale(path)
     for name, array in zip(("the first array of images", "the second"), images, strict=False):
         scale.see(name, array)
@@ -155,11 +184,17 @@ class Scale:
         if whole and 0 <= self.low <= self.high <= 1:
             raise UserError(f"--from_file {self.path}: its images hold no whole numbers but 0 and 1, of 255 for white; "
                             "store truth values, or multiply them by 255")
+        if 2 <= self.high < DARK:
+            raise UserError(f"--from_file {self.path}: no value is above {self.high:g}, of 255 for white; if "
+                            f"{self.high:g} is white, multiply them by {255 / self.high:g}")
         if images.dtype == np.uint8:
             return np.ascontiguousarray(images)
         if self.low < 0 and (self.high > 1 or whole):
             raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g}; pixels are from 0 to "
                             "255, from 0 to 1 or from -1 to 1")
+        if -0.5 < self.low < 0 or 1 < self.high < 2:
+            raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g} are a little beyond 0 "
+                            "to 1; cut them off there")
         if self.small and self.high > 1:
             raise UserError(f"--from_file {self.path}: {self.small} has values up to 1, others up to {self.high:g}; "
                             "store all images alike")

@@ -6,6 +6,7 @@ in any of these layouts, and `unlabelled/` may lie beside them or beside class f
 `train/` is one. Hidden files are not looked at.
 """
 import csv
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from datasets import splits
 ROLES = {"labelled": "train", "labeled": "train", "train": "train", "training": "train", "training_set": "train",
          "unlabelled": "unlabelled", "unlabeled": "unlabelled", "test": "test", "testing": "test", "test_set": "test"}
 VALIDATION = {"val", "valid", "validation"}  # beside a part train only: elsewhere they may be classes
+PART = re.compile(r"(?:.*[^a-z])?(train|test|val|valid)(?:ing|ation)?(?:[^a-z].*)?")  # a name that speaks of a part
+NO_LABEL = {"nan", "none", "null", "na", "n/a", "?"}
 NUMBERED = re.compile(r"(.*?)[\s._-]*\(?\d+\)?")  # the stem of a name that carries its class
 
 
@@ -58,6 +61,8 @@ def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Pro
         problems += [Problem(file, f"in {table.path.name}, but not among the pictures") for file in table.unused()]
     names = tuple(sorted({name for name in classes["train"].values() if name}))
     _check_names(root, names)
+    if not table:
+        _check_folders(root, parts["train"], problems)
     number = {name: k for k, name in enumerate(names)}
     train = [Picture(file, number[name] if name else -1, False) for file, name in classes["train"].items()]
     train += [Picture(file, -1, False) for file in parts["unlabelled"]]
@@ -124,12 +129,16 @@ class Table:
     """The labels of a CSV file, by the path below the folder or below the part's."""
 
     def __init__(self, path: Path, labels: dict[str, str]):
-        self.path, self.labels, self.used = path, labels, set()
+        self.path, self.labels = path, labels
+        self.used: dict[str, str] = {}  # by line the file that it labels
 
-    def label(self, *paths: str) -> str | None:
-        for path in paths:
+    def label(self, file: str, below: str) -> str | None:
+        """The label of a file, by its path or that below its part. UserError where a line fits two files."""
+        for path in (file, below):
             if path in self.labels:
-                self.used.add(path)
+                if (first := self.used.setdefault(path, file)) != file:
+                    raise UserError(f"--labels {self.path}: {shown(path)} can be {shown(first)} or {shown(file)}; "
+                                    "write the whole path of each, and leave out what has no label")
                 return self.labels[path]
         return None
 
@@ -153,6 +162,10 @@ def _table(root: Path, name: str) -> Table:
                     raise UserError(f"--labels {path}, line {rows.line_num}: more fields than the first line names; "
                                     "put a name with a comma in quotes")
                 key, label = (row["file"] or "").strip().removeprefix("./"), (row["label"] or "").strip()
+                label = "" if label == "-1" else label
+                if label.lower() in NO_LABEL:
+                    raise UserError(f"--labels {path}, line {rows.line_num}: label {label}; leave the field empty "
+                                    "where a picture has none")
                 if labels.setdefault(key, label) != label:
                     raise UserError(f"--labels {path}, line {rows.line_num}: {shown(key)} has another label in an "
                                     "earlier line; leave one of them")
@@ -184,8 +197,34 @@ def _check_names(root: Path, names: Sequence[str]) -> None:
         raise UserError(f"--from_folder {root}: {f'one class ({shown(names[0])})' if names else 'no class'} was found, "
                         "but a classifier needs two.\nPut the pictures of each class into a folder named like it, "
                         "or name a table with --labels")
+    if odd := [(a, b) for a, b in itertools.pairwise(sorted(names, key=str.casefold)) if a.casefold() == b.casefold()]:
+        raise UserError(f"--from_folder {root}: the classes {shown(odd[0][0])} and {shown(odd[0][1])} differ in case "
+                        "alone; write both alike")
     if odd := [name for name in names if not name.isprintable()]:
         raise UserError(f"--from_folder {root}: the class name {shown(odd[0])} cannot be printed; give it another")
+
+
+def _check_folders(root: Path, files: dict[str, str], problems: list[Problem]) -> None:
+    """UserError for folders of classes that are parts by their names, or hold such parts; adds to `problems` folders
+    that all hold the same ones, which may be the classes."""
+    inner: dict[str, set[str]] = {}
+    for below in files.values():
+        first, *rest = below.split("/")
+        if rest:
+            inner.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
+    advice = ("put the training pictures of all classes into train/, the test pictures into test/, and those without a "
+              "label into unlabelled/")
+    if odd := [name for name in inner if ROLES.get(name.lower()) == "unlabelled"]:
+        raise UserError(f"--from_folder {root}: {shown(odd[0])} would be a class;\n{advice}")
+    spoken = {PART.fullmatch(name.lower())[1]: name for name in inner if PART.fullmatch(name.lower())}
+    if "train" in spoken and len(spoken) > 1:
+        raise UserError(f"--from_folder {root}: {', '.join(map(shown, spoken.values()))} would be classes;\n{advice}")
+    shared = set.intersection(*inner.values()) - {""} if len(inner) > 1 else set()
+    if odd := [name for name in shared if name.lower() in ROLES.keys() | VALIDATION]:
+        raise UserError(f"--from_folder {root}: each class has a folder {shown(odd[0])} of its own;\n{advice}")
+    if len(shared) > 1:
+        problems.append(Problem(", ".join(sorted(inner)[:5]), "taken for classes, but each holds "
+                                f"{', '.join(sorted(shared)[:5])}: are these the classes?"))
 
 
 def _held_out(train: Sequence[Picture], names: Sequence[str], share: float, seed: int) -> set[int]:

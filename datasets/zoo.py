@@ -21,6 +21,7 @@ from datasets import convert, files, folder, h5, photo
 PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
            "CIFAR100": "there is no other form of it here",
            **dict.fromkeys(("ImageNet", "LSUN", "LSUNClass"), "name a folder of its pictures with --from_folder")}
+LOOKED_AT = 100  # pictures at least that decide whether all are grey
 CHOSEN = ("train", "download", "transform", "target_transform", "transforms")  # arguments that nobody else can give
 
 
@@ -40,19 +41,23 @@ def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
     known, *arguments = options.from_torchvision
     train, test = _parts(known, _arguments(arguments), raw)
     try:
-        first = train[0][0] if len(train) else None
+        some = [train[row][0] for row in range(0, len(train), max(1, len(train) // LOOKED_AT))]
     except Exception as error:  # an argument that the class has not looked at before
         raise _failed(known, error) from None
-    if not isinstance(first, Image.Image):
+    if not some or not all(isinstance(image, Image.Image) for image in some):
         raise UserError(f"--from_torchvision {known}: its entries are no pictures")
-    height, width = folder.sides(options.size) if options.size else first.size[::-1]
-    look = photo.Look(height, width, options.resize, options.grey or first.mode in ("1", "L"))
+    height, width = folder.sides(options.size) if options.size else some[0].size[::-1]
+    grey = options.grey or all(image.mode in ("1", "L") for image in some)
+    look = photo.Look(height, width, options.resize, grey)
     parts, how = [_arrays(part, known, look) for part in (train, test) if part is not None], "its own test images"
     if len(parts) == 1:
-        *parts, how = convert.divided(parts[0], options.test_share, options.seed)
+        mine, held_out, how = convert.divided(parts[0], options.test_share, options.seed)
+        parts = [convert.apart(mine, held_out, f"--from_torchvision {known}")[0], held_out]
     count = 1 + max(int(labels.max()) for _, labels in parts)
     names = [str(entry) for entry in getattr(train, "classes", ())]
     names = names if len(names) == len(set(names)) >= count else [str(k) for k in range(count)]
+    *parts, used = convert.trained_classes(*parts, f"--from_torchvision {known}")
+    names = [names[k] for k in used]
     source = f"torchvision.datasets.{' '.join(options.from_torchvision)}, {look.resize} to {height} x {width}; {how}"
     return h5.write(target, h5.Arrays(*parts[0], *parts[1]), name, names, source, look.resize)
 

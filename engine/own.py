@@ -47,11 +47,15 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
         train, test, how = convert.divided(train, settings.test_share, settings.seed)
     if not found.classes:
         test = test._replace(labels=np.full(len(test.images), -1))
+    what = f"--from_file {path}"
+    train, copies = convert.apart(train, test, what)
+    train, test, classes = convert.trained_classes(train, test, what)
     arrays = h5.Arrays(*train, *test)
     if settings.transposed:
         arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))
+    source = f"{shown(path.name)}; {how}{f'; {copies} training images that are test images left out' if copies else ''}"
     with files.folder_of(target):
-        return h5.write(target, arrays, name, [str(k) for k in range(found.classes)], f"{shown(path.name)}; {how}")
+        return h5.write(target, arrays, name, [str(k) for k in classes], source)
 
 
 def label(settings: Any, how: str) -> None:

@@ -13,7 +13,7 @@ from statistics import mean, stdev
 
 import torch
 
-from config import UserError, flags
+from config import Config, UserError, flags
 from engine import loop, report, world
 
 Begin = Callable[[Sequence[str]], loop.Training]  # the run of a command line, ready to train
@@ -45,6 +45,14 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
     if "checkpoint" in names:
         raise UserError("--seed: several seeds are new runs; go on with each by its own --checkpoint")
     return lines
+
+
+def check_distinct(every: Sequence[Config]) -> None:
+    """UserError where two of those runs would be the same, because their label seeds choose nothing."""
+    first, distinct = every[0], {cfg.seed for cfg in every}
+    if first.labelled and first.select == "last" and not first.validation and len(distinct) < len(every):
+        raise UserError("--label_seed: --labelled names the labelled images, so that runs of one --seed would be the "
+                        "same; give several values of --seed")
 
 
 def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, folder: Path) -> int:

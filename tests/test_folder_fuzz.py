@@ -22,7 +22,8 @@ KINDS = {"jpg": ("JPEG", {}), "progressive.jpg": ("JPEG", {"progressive": True})
          "webp": ("WEBP", {}), "lossless.webp": ("WEBP", {"lossless": True}), "gif": ("GIF", {}), "bmp": ("BMP", {}),
          "tif": ("TIFF", {}), "lzw.tif": ("TIFF", {"compression": "tiff_lzw"}),
          "jpeg.tif": ("TIFF", {"compression": "jpeg"})}
-SHARED = ("both are kept", "not among the pictures")  # ends of what is told of files that are kept, or not there
+# Ends of what is told of files that are kept, or not there.
+SHARED = ("both are kept", "not among the pictures", "are these the classes?")
 
 
 def picture(kind, number):

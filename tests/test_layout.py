@@ -92,9 +92,46 @@ def test_validation_pictures_are_no_test_pictures_beside_some(folder):
     assert problems == {"val/cat/8.jpg": "beside the folders labelled, unlabelled and test"}
 
 
-def test_valid_can_be_a_class(folder):
-    fill(folder, *numbers("valid/{}.jpg"), *numbers("invalid/{}.jpg"))
-    assert arranged(folder)[2].class_names == ("invalid", "valid")
+@pytest.mark.parametrize(("paths", "expected"), [
+    (["seg_train/cat/{}.jpg", "seg_train/dog/{}.jpg", "seg_test/cat/{}.jpg"], "would be classes"),
+    (["train/cat/{}.jpg", "train/dog/{}.jpg", "train/unlabelled/{}.jpg"], "unlabelled would be a class"),
+    (["cat/train/{}.jpg", "cat/test/{}.jpg", "dog/train/{}.jpg", "dog/test/{}.jpg"], "has a folder t"),
+    (["Cat.1{}.jpg", "cat.2{}.jpg", "dog.{}.jpg"], "Cat and cat differ in case alone")])
+def test_classes_that_cannot_be_meant_are_refused(folder, paths, expected):
+    fill(folder, *(file for path in paths for file in numbers(path)))
+    assert expected in refused(folder)
+
+
+def test_folders_that_may_be_the_classes_are_told(folder):
+    fill(folder, *(file for first in ("monday", "tuesday") for kind in ("cat", "dog")
+                   for file in numbers(f"{first}/{kind}/{{}}.jpg")))
+    _, problems, plan = arranged(folder)
+    assert plan.class_names == ("monday", "tuesday")
+    assert problems == {"monday, tuesday": "taken for classes, but each holds cat, dog: are these the classes?"}
+
+
+@pytest.mark.parametrize("classes", [("constraint", "latest"), ("freight train", "truck"), ("valid", "invalid")])
+def test_words_of_parts_within_classes(folder, classes):
+    fill(folder, *(file for name in classes for file in numbers(f"{name}/{{}}.jpg")))
+    assert arranged(folder)[2].class_names == tuple(sorted(classes))
+
+
+def test_a_line_that_fits_two_pictures_is_refused(folder, tmp_path):
+    fill(folder, *numbers("train/{}.jpg"), *numbers("test/{}.jpg"))
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n0.jpg,cat\n1.jpg,dog\n2.jpg,cat\n3.jpg,dog\n")
+    assert "can be train/0.jpg or test/0.jpg" in refused(folder, str(table))
+
+
+def test_minus_one_in_a_table_is_no_class(folder, tmp_path):
+    fill(folder, *numbers("{}.jpg", 6))
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n0.jpg,cat\n1.jpg,cat\n2.jpg,dog\n3.jpg,dog\n4.jpg,-1\n5.jpg,\n")
+    found, _, plan = arranged(folder, str(table))
+    assert plan.class_names == ("cat", "dog")
+    assert found["4.jpg"] == (None, False)
+    table.write_text("file,label\n0.jpg,cat\n1.jpg,dog\n2.jpg,NaN\n")
+    assert "line 4: label NaN; leave the field empty" in refused(folder, str(table))
 
 
 @pytest.mark.parametrize("train", ["labelled", "train", "Labeled"])

@@ -43,6 +43,28 @@ def test_a_file_of_arrays_becomes_a_data_set(classes, shape, capsys):
     assert f"{3 * classes} train (0 of them unlabelled) and {classes} test images" in capsys.readouterr().out
 
 
+def test_labels_may_begin_at_one():
+    arrays = toy_arrays((8, 8, 3), 2, train=8, test=4)
+    np.savez("one.npz", x=arrays.train_image, y=arrays.train_label + 1)
+    assert download.main(["--from_file", "one.npz", "--dataset", "one"]) == 0
+    data = datasets.load("one", "datasets")
+    assert data.class_names == ("1", "2")
+    assert np.unique(data.arrays.train_label).tolist() == [0, 1]
+    np.savez("odd.npz", x_train=arrays.train_image, y_train=arrays.train_label, x_test=arrays.test_image,
+             y_test=arrays.test_label + 1)
+    with pytest.raises(UserError, match=r"--from_file odd.npz: class 2 has test images, but no training image"):
+        download.main(["--from_file", "odd.npz", "--dataset", "odd"])
+
+
+def test_test_images_are_not_trained_on(capsys):
+    arrays = toy_arrays((8, 8, 3), 2, train=8, test=4)
+    np.savez("leak.npz", x_train=np.append(arrays.train_image, arrays.test_image, 0), x_test=arrays.test_image,
+             y_train=np.append(arrays.train_label, arrays.test_label), y_test=arrays.test_label)
+    assert download.main(["--from_file", "leak.npz", "--dataset", "leak"]) == 0
+    assert "; 4 training images that are test images left out" in capsys.readouterr().out
+    np.testing.assert_array_equal(datasets.load("leak", "datasets").arrays.train_image, arrays.train_image)
+
+
 def test_the_reference_layout_can_be_transposed():
     images = np.random.RandomState(0).randint(0, 256, (8, 16, 24, 3)).astype(np.uint8)
     with h5py.File("data.hy", "w") as file:
@@ -148,7 +170,7 @@ def test_files_of_the_user_in_the_folder_of_a_new_set_stay(words, tmp_path):
 def test_a_folder_for_a_set_of_torchvision_can_be_named(tmp_path, monkeypatch):
     for name in ("train/a/0.png", "train/b/1.png", "train/a/2.png", "train/b/3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((16, 16, 3), 9 * len(name), np.uint8)).save(tmp_path / name)
+        Image.fromarray(np.full((16, 16, 3), ord(name[-5]), np.uint8)).save(tmp_path / name)
     words = ["--from_torchvision", "ImageFolder", "root=train", "--dataset", "mine", "--test_share", "0.5"]
     assert download.main(words) == 0
     assert datasets.load("mine", "datasets").class_names == ("a", "b")

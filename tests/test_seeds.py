@@ -1,5 +1,6 @@
 """What several seeds in one call print."""
 import contextlib
+import dataclasses
 import io
 import os
 import signal
@@ -110,6 +111,14 @@ def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):
     first, second = sorted((tmp_path / "train_dir").glob("*"))
     assert not list(first.glob("*.pt"))
     assert [path.name for path in second.glob("*.pt")] == ["model-4.pt"]
+
+
+def test_label_seeds_that_choose_nothing_are_refused(settings):
+    runs = [dataclasses.replace(settings(), labelled="all", label_seed=seed) for seed in (1, 2)]
+    with pytest.raises(UserError, match="--label_seed: --labelled names the labelled images"):
+        seeds.check_distinct(runs)
+    seeds.check_distinct([dataclasses.replace(cfg, validation=8) for cfg in runs])
+    seeds.check_distinct([dataclasses.replace(cfg, seed=cfg.label_seed) for cfg in runs])
 
 
 @pytest.mark.parametrize("words", [["--seed", "1", "01"], ["--seed", "1", "2", "1", "--label_seed", "3", "3", "3"]])
