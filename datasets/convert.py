@@ -104,13 +104,11 @@ def _npz(path: Path) -> Found:
         raise UserError(f"--from_file {path}: it is not clear what {', '.join(unused)} is for; name the arrays "
                         "x_train, y_train, x_test and y_test (label -1: unlabelled), and leave out others")
     images = [_channels_last(array, path) for array in (found[0], found[2]) if array is not None]
-    lows = [float(array.min()) for array in images if array.size]
-    if min(lows, default=0) < 0 <= max(lows, default=0):
+    scale = Scale(path)
+    lows = [scale.see(*pair) for pair in zip(("the first array of images", "the second"), images, strict=False)]
+    if min(lows) < 0 <= max(lows):
         raise UserError(f"--from_file {path}: the values of one array of images begin at {min(lows):g}, those of the "
                         f"other at {max(lows):g}; store both alike")
-    scale = Scale(path)
-    for name, array in zip(("the first array of images", "the second"), images, strict=False):
-        scale.see(name, array)
     labels = [_labels(array, len(beside), path) for array, beside in zip(found[1::2], found[::2], strict=True)
               if beside is not None]
     parts = [Part(scale.bytes(array), label) for array, label in zip(images, labels, strict=True)]
@@ -161,8 +159,8 @@ class Scale:
     def __init__(self, path: Path):
         self.path, self.low, self.high, self.kind, self.first, self.small = path, np.inf, -np.inf, "", "", ""
 
-    def see(self, name: str, image: np.ndarray) -> None:
-        """Take an image's values into account; UserError if they can be no pixels."""
+    def see(self, name: str, image: np.ndarray) -> float:
+        """Take an image's values into account; the lowest of them. UserError if they can be no pixels."""
         kind = KINDS.get(image.dtype.kind)
         if not kind or not image.size:
             raise UserError(f"--from_file {self.path}: {name} is {image.dtype} {list(image.shape)}, no image")
@@ -177,6 +175,7 @@ class Scale:
         self.low, self.high = min(self.low, low), max(self.high, high)
         if high <= 1 and kind == KINDS["f"] and (image % 1).any():
             self.small = name
+        return low
 
     def bytes(self, images: np.ndarray) -> np.ndarray:
         """The same images as uint8."""

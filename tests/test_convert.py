@@ -115,6 +115,7 @@ UNSOUND = {"mixed": ({"x_train": IMAGES / 255.0, "x_test": IMAGES}, "the second 
            "validation images": ({"x_train": IMAGES, "x_test": IMAGES, "x_val": IMAGES}, "not clear what x_val is for"),
            "0 and 1": ({"x": IMAGES % 2}, "no whole numbers but 0 and 1"),
            "text labels": ({"x": IMAGES, "y": np.array(["cat"] * 12)}, "labels are <U3"),
+           "text images": ({"x": np.full((12, 5, 7, 3), "a")}, "the first array of images is <U1"),
            "a number": ({"x": np.array(3.0)}, r"images \[\]"),
            "far label": ({"x": IMAGES, "y": np.full(12, 50_000_000)}, "label 50000000 of row 0")}
 
