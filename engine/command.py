@@ -72,9 +72,9 @@ def foreign(recipe: recipes.Recipe) -> dict[str, str]:
 
 def resumed(path: Path, argv: Sequence[str]) -> Run:
     """The run of that checkpoint; UserError for a flag that would make it another run."""
-    saved = state.load(path)
     if [path] != state.checkpoints(path.parent)[-1:]:
         raise UserError(f"--checkpoint {path}: not the newest model-<step>.pt of its folder; name the folder to go on")
+    saved = state.load(path)
     with state.fitting(path, "settings"):
         recipe = recipes.find(saved["settings"]["recipe"])
         before = from_dict(recipe.settings, saved["settings"])

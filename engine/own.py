@@ -1,5 +1,6 @@
 """Data of the user's own: made into a data set, and labelled little by little; images to label next."""
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from datasets import convert, files, folder, h5, labelling, suggest, zoo
 from datasets.layout import shown
 from engine import figures
 
-NAMED = 10  # classes of a new data set
+NAMED = 10  # classes at most
 
 
 def make(settings: Any, how: str) -> None:
@@ -26,10 +27,17 @@ def make(settings: Any, how: str) -> None:
     if how != "from_folder":  # which writes a new one
         former.unlink(missing_ok=True)
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
-    few = ", ".join(data.class_names[:NAMED]) + (", ..." if data.spec.classes > NAMED else "")
     print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
           f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes"
-          f"{few and f' ({few})'}; {data.source}", flush=True)
+          f"{f' ({_some(data.class_names)})' if data.class_names else ''}; {data.source}", flush=True)
+    untested = [name for k, name in enumerate(data.class_names) if k not in data.arrays.test_label]
+    if untested:
+        print(f"No test image is of {_some(untested)}: no accuracy tells of that", flush=True)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of the names."""
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _name(settings: Any) -> str:

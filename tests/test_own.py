@@ -56,6 +56,18 @@ def test_labels_may_begin_at_one():
         download.main(["--from_file", "odd.npz", "--dataset", "odd"])
 
 
+def test_classes_without_test_images_are_told(capsys):
+    arrays = toy_arrays((8, 8, 3), 3, train=9, test=6)
+    some = arrays.test_label == 1
+    np.savez("some.npz", x_train=arrays.train_image, y_train=arrays.train_label, x_test=arrays.test_image[some],
+             y_test=arrays.test_label[some])
+    assert download.main(["--from_file", "some.npz", "--dataset", "some"]) == 0
+    assert "\nNo test image is of 0, 2: no accuracy tells of that\n" in capsys.readouterr().out
+    npz()
+    assert download.main(["--from_file", "data.npz", "--dataset", "whole"]) == 0
+    assert "No test image" not in capsys.readouterr().out
+
+
 def test_test_images_are_not_trained_on(capsys):
     arrays = toy_arrays((8, 8, 3), 2, train=8, test=4)
     np.savez("leak.npz", x_train=np.append(arrays.train_image, arrays.test_image, 0), x_test=arrays.test_image,
