@@ -142,7 +142,8 @@ def smooth_distance(first: Tensor, second: Tensor, eps: float = 1e-8) -> Tensor:
 
 def pull_away(features: Tensor) -> Tensor:
     """sum over i != j of cos^2(f_i, f_j) / (B (B - 1)) of generated images' features [B, F]: small where they point
-    in different directions (Zhao et al. 2016, arXiv:1609.03126; Dai et al. 2017 for the entropy of G)."""
+    in different directions (f_PT of Zhao et al. 2016, arXiv:1609.03126, section 2.4; Dai et al. 2017 for the entropy of
+    G)."""
     directions = unit(features)
     with torch.autocast(features.device.type, enabled=False):  # products of a loss are not rounded
         cosines = directions @ directions.T

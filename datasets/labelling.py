@@ -19,6 +19,7 @@ from datasets import files, h5
 
 COLUMNS = ["row", "label"]
 FILES, LISTING = "files.csv", ["row", "file"]
+NO_LABEL = {"nan", "none", "null", "na", "n/a", "<na>", "?", "-", "unlabelled", "unlabeled"}
 ALIKE = 0.8  # difflib's share of the letters of two names
 
 
@@ -80,6 +81,14 @@ def _new(path: Path, lines: Iterable[Sequence[Any]]) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
+def class_name(field: str | None, where: str) -> str:
+    """What a field of a table says, "" for none. UserError for a word that may mean none, or not."""
+    label = (field or "").strip()
+    if label.lower() in NO_LABEL:
+        raise UserError(f"{where}: label {label}; leave the field empty where a picture has none")
+    return "" if label in ("-1", "-1.0") else label
+
+
 def answers(path: Path) -> dict[int, str]:
     """The class names that a table holds by row; rows without one are left out. UserError where it is no such table, or
     no label is filled in."""
@@ -97,7 +106,7 @@ def _filled_in(path: Path) -> dict[int, str]:
                                 f"must name the columns {','.join(COLUMNS)}")
             given: dict[int, str] = {}
             for number, line in enumerate(reader, 2):
-                label, row = (line["label"] or "").strip(), (line["row"] or "").strip()
+                label, row = class_name(line["label"], f"--labels {path}, line {number}"), (line["row"] or "").strip()
                 if not re.fullmatch(r"[0-9]{1,18}", row):
                     raise UserError(f"--labels {path}, line {number}: row {row!r:.60} is no number")
                 if None in line:

@@ -9,6 +9,7 @@ import csv
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from config import UserError
-from datasets import splits
+from datasets import labelling, splits
 
 ROLES = {"labelled": "train", "labeled": "train", "train": "train", "training": "train", "training_set": "train",
          "unlabelled": "unlabelled", "unlabeled": "unlabelled", "test": "test", "testing": "test", "test_set": "test"}
 VALIDATION = {"val", "valid", "validation"}  # beside a part train only: elsewhere they may be classes
 PART = re.compile(r"(?:.*[^a-z])?(train|test|val|valid)(?:ing|ation)?(?:[^a-z].*)?")  # a name that speaks of a part
-NO_LABEL = {"nan", "none", "null", "na", "n/a", "?"}
+NO_CLASS = re.compile(r".*unlabell?ed.*|val|validation|hold.?out"
+                      r"|(?:train|test|val|valid)(?:ing|ation)?[^a-z]*(?:set|data|images|pictures|photos)")
+BESIDE = "beside the folders of the classes"
 NUMBERED = re.compile(r"(.*?)[\s._-]*\(?\d+\)?")  # the stem of a name that carries its class
 
 
@@ -58,9 +61,9 @@ def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Pro
     parts = _parts(files, problems)
     classes = {part: _classes(part, parts[part], table, problems) for part in ("train", "test")}
     if table:
-        problems += [Problem(file, f"in {table.path.name}, but not among the pictures") for file in table.unused()]
+        problems += [Problem(file, f"in {table.path.name}, but not among the pictures") for file in table.unused(files)]
     names = tuple(sorted({name for name in classes["train"].values() if name}))
-    _check_names(root, names)
+    _check_names(root, names, [file for file, reason in problems if reason == BESIDE])
     if not table:
         _check_folders(root, parts["train"], problems)
     number = {name: k for k, name in enumerate(names)}
@@ -72,6 +75,10 @@ def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Pro
             test.append(Picture(file, number[name], True))
         else:
             problems.append(Problem(file, f"of class {name!r}, which has no training picture" if name else "no label"))
+    if parts["test"] and not test:
+        raise UserError(f"--from_folder {root}: none of the {len(parts['test'])} test pictures has a label that "
+                        "training pictures have, too.\nPut pictures without a label into unlabelled/; without test/, "
+                        "some are held out")
     held = set() if parts["test"] else _held_out(train, names, share, seed)
     order = np.random.RandomState(seed).permutation(len(train)).tolist()
     test += [train[row]._replace(test=True) for row in order if row in held]
@@ -142,7 +149,11 @@ class Table:
                 return self.labels[path]
         return None
 
-    def unused(self) -> list[str]:
+    def unused(self, files: Sequence[str]) -> list[str]:
+        """The lines that name none of the files. UserError where this is said of all."""
+        if files and self.labels and not self.used:
+            raise UserError(f"--labels {self.path}: no line names a picture, which is called like {shown(files[0])}, "
+                            f"not like {shown(next(iter(self.labels)))}")
         return [path for path in self.labels if path not in self.used]
 
 
@@ -161,11 +172,8 @@ def _table(root: Path, name: str) -> Table:
                 if None in row:
                     raise UserError(f"--labels {path}, line {rows.line_num}: more fields than the first line names; "
                                     "put a name with a comma in quotes")
-                key, label = (row["file"] or "").strip().removeprefix("./"), (row["label"] or "").strip()
-                label = "" if label == "-1" else label
-                if label.lower() in NO_LABEL:
-                    raise UserError(f"--labels {path}, line {rows.line_num}: label {label}; leave the field empty "
-                                    "where a picture has none")
+                key = (row["file"] or "").strip().removeprefix("./")
+                label = labelling.class_name(row["label"], f"--labels {path}, line {rows.line_num}")
                 if labels.setdefault(key, label) != label:
                     raise UserError(f"--labels {path}, line {rows.line_num}: {shown(key)} has another label in an "
                                     "earlier line; leave one of them")
@@ -187,44 +195,60 @@ def _classes(part: str, files: dict[str, str], table: Table | None, problems: li
         elif not in_folders and numbered and numbered[1]:
             found[file] = numbered[1]
         else:
-            problems.append(Problem(file, "beside the folders of the classes" if in_folders else
-                                    "a name without a class (as in cat.0.jpg)"))
+            problems.append(Problem(file, BESIDE if in_folders else "a name without a class (as in cat.0.jpg)"))
     return found
 
 
-def _check_names(root: Path, names: Sequence[str]) -> None:
+def _check_names(root: Path, names: Sequence[str], beside: Sequence[str]) -> None:
+    """UserError for names that cannot be those of the classes, where the files `beside` lie beside their folders."""
     if len(names) < 2:
-        raise UserError(f"--from_folder {root}: {f'one class ({shown(names[0])})' if names else 'no class'} was found, "
-                        "but a classifier needs two.\nPut the pictures of each class into a folder named like it, "
-                        "or name a table with --labels")
-    if odd := [(a, b) for a, b in itertools.pairwise(sorted(names, key=str.casefold)) if a.casefold() == b.casefold()]:
+        found = f"one class ({shown(names[0])})" if names else "no class"
+        raise UserError(f"--from_folder {root}: {found} was found, but a classifier needs two.\n"
+                        + (f"Folders are classes; {len(beside)} files, as {shown(beside[0])}, lie beside them" if beside
+                           else "Put the pictures of each class into a folder named like it, or name a table with "
+                                "--labels"))
+    if odd := [(a, b) for a, b in itertools.pairwise(sorted(names, key=_plain)) if _plain(a) == _plain(b)]:
         raise UserError(f"--from_folder {root}: the classes {shown(odd[0][0])} and {shown(odd[0][1])} differ in case "
-                        "alone; write both alike")
+                        "alone, or in blanks or accents that look alike; write both alike")
     if odd := [name for name in names if not name.isprintable()]:
         raise UserError(f"--from_folder {root}: the class name {shown(odd[0])} cannot be printed; give it another")
 
 
+def _plain(name: str) -> str:
+    """The same of names that look alike."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
 def _check_folders(root: Path, files: dict[str, str], problems: list[Problem]) -> None:
-    """UserError for folders of classes that are parts by their names, or hold such parts; adds to `problems` folders
-    that all hold the same ones, which may be the classes."""
+    """UserError for folders of classes that are parts by their names, or hold such parts or other classes; adds to
+    `problems` folders that all hold the same ones, which may be the classes."""
     inner: dict[str, set[str]] = {}
     for below in files.values():
         first, *rest = below.split("/")
         if rest:
             inner.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
-    advice = ("put the training pictures of all classes into train/, the test pictures into test/, and those without a "
-              "label into unlabelled/")
-    if odd := [name for name in inner if ROLES.get(name.lower()) == "unlabelled"]:
-        raise UserError(f"--from_folder {root}: {shown(odd[0])} would be a class;\n{advice}")
-    spoken = {PART.fullmatch(name.lower())[1]: name for name in inner if PART.fullmatch(name.lower())}
-    if "train" in spoken and len(spoken) > 1:
-        raise UserError(f"--from_folder {root}: {', '.join(map(shown, spoken.values()))} would be classes;\n{advice}")
+    if odd := _odd(inner):
+        raise UserError(f"--from_folder {root}: {odd};\nput the training pictures of all classes into train/, the test "
+                        "pictures into test/, and those without a label into unlabelled/")
     shared = set.intersection(*inner.values()) - {""} if len(inner) > 1 else set()
-    if odd := [name for name in shared if name.lower() in ROLES.keys() | VALIDATION]:
-        raise UserError(f"--from_folder {root}: each class has a folder {shown(odd[0])} of its own;\n{advice}")
     if len(shared) > 1:
         problems.append(Problem(", ".join(sorted(inner)[:5]), "taken for classes, but each holds "
                                 f"{', '.join(sorted(shared)[:5])}: are these the classes?"))
+
+
+def _odd(inner: dict[str, set[str]]) -> str:
+    """Why folders, each with the names of the folders in it, cannot all be classes; nothing if they can."""
+    names, parts = {_plain(name): name for name in inner}, {}
+    for name, below in ((name, below) for name, folders in inner.items() for below in ("", *sorted(folders - {""}))):
+        if NO_CLASS.fullmatch(name.lower()):
+            return f"{shown(name)} would be a class"
+        if below.lower() in ROLES.keys() | VALIDATION:
+            return f"{shown(name)} has a folder {shown(below)} of its own"
+        if names.get(_plain(below), name) != name:
+            return f"{shown(name)} would be a class, but holds {shown(below)}, which is another"
+        if part := PART.fullmatch(name.lower()):
+            parts[part[1]] = shown(name)
+    return f"{', '.join(parts.values())} would be classes" if "train" in parts and len(parts) > 1 else ""
 
 
 def _held_out(train: Sequence[Picture], names: Sequence[str], share: float, seed: int) -> set[int]:

@@ -96,7 +96,19 @@ def test_validation_pictures_are_no_test_pictures_beside_some(folder):
     (["seg_train/cat/{}.jpg", "seg_train/dog/{}.jpg", "seg_test/cat/{}.jpg"], "would be classes"),
     (["train/cat/{}.jpg", "train/dog/{}.jpg", "train/unlabelled/{}.jpg"], "unlabelled would be a class"),
     (["cat/train/{}.jpg", "cat/test/{}.jpg", "dog/train/{}.jpg", "dog/test/{}.jpg"], "has a folder t"),
-    (["Cat.1{}.jpg", "cat.2{}.jpg", "dog.{}.jpg"], "Cat and cat differ in case alone")])
+    (["Cat.1{}.jpg", "cat.2{}.jpg", "dog.{}.jpg"], "Cat and cat differ in case alone"),
+    (["caf\u00e9/{}.jpg", "cafe\u0301/{}.jpg"], "accents that look alike"),
+    (["cat/{}.jpg", "cat /{}.jpg"], "differ in case alone, or in blanks"),
+    (["cat/{}.jpg", "dog/{}.jpg", "val/cat/{}.jpg"], "val would be a class"),
+    (["cat/{}.jpg", "dog/{}.jpg", "Validation/{}.jpg"], "Validation would be a class"),
+    (["cat/{}.jpg", "dog/{}.jpg", "test_images/{}.jpg"], "test_images would be a class"),
+    (["cat/{}.jpg", "dog/{}.jpg", "my unlabeled ones/{}.jpg"], "my unlabeled ones would be a class"),
+    (["cat/{}.jpg", "dog/{}.jpg", "others/Dog/{}.jpg"], "others would be a class, but holds Dog, which is another"),
+    (["trainset/cat/{}.jpg", "testset/cat/{}.jpg"], "testset would be a class"),
+    (["cat/train/{}.jpg", "cat/test/{}.jpg", "dog/{}.jpg"], "cat has a folder t"),
+    (["cat/{}.jpg", "dog/Test/{}.jpg"], "dog has a folder Test of its own"),
+    (["cat.{}.jpg", "dog.{}.jpg", "extra/{}.jpg"], "Folders are classes; 8 files, as cat.0.jpg, lie beside them"),
+    (["cat/{}.jpg", "dog/{}.jpg", "test/{}.jpg"], "none of the 4 test pictures has a label")])
 def test_classes_that_cannot_be_meant_are_refused(folder, paths, expected):
     fill(folder, *(file for path in paths for file in numbers(path)))
     assert expected in refused(folder)
@@ -110,7 +122,8 @@ def test_folders_that_may_be_the_classes_are_told(folder):
     assert problems == {"monday, tuesday": "taken for classes, but each holds cat, dog: are these the classes?"}
 
 
-@pytest.mark.parametrize("classes", [("constraint", "latest"), ("freight train", "truck"), ("valid", "invalid")])
+@pytest.mark.parametrize("classes", [("constraint", "latest"), ("freight train", "truck"), ("valid", "invalid"),
+                                     ("test tube", "flask")])
 def test_words_of_parts_within_classes(folder, classes):
     fill(folder, *(file for name in classes for file in numbers(f"{name}/{{}}.jpg")))
     assert arranged(folder)[2].class_names == tuple(sorted(classes))
@@ -126,12 +139,15 @@ def test_a_line_that_fits_two_pictures_is_refused(folder, tmp_path):
 def test_minus_one_in_a_table_is_no_class(folder, tmp_path):
     fill(folder, *numbers("{}.jpg", 6))
     table = tmp_path / "labels.csv"
-    table.write_text("file,label\n0.jpg,cat\n1.jpg,cat\n2.jpg,dog\n3.jpg,dog\n4.jpg,-1\n5.jpg,\n")
+    table.write_text("file,label\n0.jpg,cat\n1.jpg,cat\n2.jpg,dog\n3.jpg,dog\n4.jpg,-1.0\n5.jpg,-1\n")
     found, _, plan = arranged(folder, str(table))
     assert plan.class_names == ("cat", "dog")
     assert found["4.jpg"] == (None, False)
-    table.write_text("file,label\n0.jpg,cat\n1.jpg,dog\n2.jpg,NaN\n")
-    assert "line 4: label NaN; leave the field empty" in refused(folder, str(table))
+    for none in ("NaN", "<NA>", "-", "Unlabelled"):
+        table.write_text(f"file,label\n0.jpg,cat\n1.jpg,dog\n2.jpg,{none}\n")
+        assert f"line 4: label {none}; leave the field empty" in refused(folder, str(table))
+    table.write_text("file,label\n/home/me/0.jpg,cat\n/home/me/1.jpg,dog\n")
+    assert "no line names a picture, which is called like 0.jpg, not like /home/me/0.jpg" in refused(folder, str(table))
 
 
 @pytest.mark.parametrize("train", ["labelled", "train", "Labeled"])
