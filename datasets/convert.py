@@ -39,6 +39,9 @@ class Part(NamedTuple):
 def divided(whole: Part, share: float, seed: int) -> tuple[Part, Part, str]:
     """The training and the test part of images that are not divided yet, and how that was done, in words."""
     train, test = (Part(whole.images[rows], whole.labels[rows]) for rows in splits.hold_out(whole.labels, share, seed))
+    if not len(test.images):
+        raise UserError("--test_share: no class has two images, of which one could be held out; add more, or give test "
+                        "images")
     return train, test, f"{share:.4g} of each class held out as test images, seed {seed}"
 
 
@@ -53,8 +56,11 @@ def apart(train: Part, test: Part, what: str) -> tuple[Part, int]:
 
 def trained_classes(train: Part, test: Part, what: str) -> tuple[Part, Part, np.ndarray]:
     """Both parts with the classes of which there is a training image numbered from 0, and their former numbers.
-    UserError where another class has a test image."""
+    UserError for one class alone, or where another class has a test image."""
     known = np.unique(train.labels[train.labels >= 0])
+    if len(known) == 1:
+        raise UserError(f"{what}: one class ({known[0]}) was found, but a classifier needs two; label -1 says that an "
+                        "image has none")
     if odd := np.setdiff1d(test.labels[test.labels >= 0], known).tolist():
         raise UserError(f"{what}: class {odd[0]} has test images, but no training image; add some, or take those out")
     return *(Part(part.images, np.where(part.labels < 0, -1, np.searchsorted(known, part.labels)))
@@ -97,18 +103,24 @@ def _npz(path: Path) -> Found:
         if found[0] is not None:
             break
     else:
-        raise UserError(f"--from_file {path}: holds {', '.join(held) or 'nothing'}; name its arrays x_train, y_train, "
-                        "x_test and y_test, or x and y")
+        raise UserError(f"--from_file {path}: holds {', '.join(held) or 'no array (torch.save writes none)'}; name its "
+                        "arrays x_train, y_train, x_test and y_test, or x and y, for numpy.savez")
+    if found[1] is not None and (found[2] is None) != (found[3] is None):
+        raise UserError(f"--from_file {path}: test images need labels, and labels images; give both of them, or none: "
+                        "--test_share of the training images is then held out")
     used = {id(array) for array in found}
     if unused := [name for name, array in held.items() if id(array) not in used and array.dtype.kind in KINDS]:
         raise UserError(f"--from_file {path}: it is not clear what {', '.join(unused)} is for; name the arrays "
                         "x_train, y_train, x_test and y_test (label -1: unlabelled), and leave out others")
     images = [_channels_last(array, path) for array in (found[0], found[2]) if array is not None]
     scale = Scale(path)
-    lows = [scale.see(*pair) for pair in zip(("the first array of images", "the second"), images, strict=False)]
-    if min(lows) < 0 <= max(lows):
-        raise UserError(f"--from_file {path}: the values of one array of images begin at {min(lows):g}, those of the "
-                        f"other at {max(lows):g}; store both alike")
+    named = zip(("the first array of images", "the second"), images, strict=False)
+    lows, highs = zip(*(scale.see(*pair) for pair in named), strict=True)
+    for end, values, differ in (("begin", lows, min(lows) < 0 <= max(lows)),
+                                ("end", highs, min(highs) < DARK <= max(highs))):
+        if differ:
+            raise UserError(f"--from_file {path}: the values of one array of images {end} at {min(values):g}, those of "
+                            f"the other at {max(values):g}; store both alike")
     labels = [_labels(array, len(beside), path) for array, beside in zip(found[1::2], found[::2], strict=True)
               if beside is not None]
     parts = [Part(scale.bytes(array), label) for array, label in zip(images, labels, strict=True)]
@@ -159,8 +171,9 @@ class Scale:
     def __init__(self, path: Path):
         self.path, self.low, self.high, self.kind, self.first, self.small = path, np.inf, -np.inf, "", "", ""
 
-    def see(self, name: str, image: np.ndarray) -> float:
-        """Take an image's values into account; the lowest of them. UserError if they can be no pixels."""
+    def see(self, name: str, image: np.ndarray) -> tuple[float, float]:
+        """Take an image's values into account; the lowest and the highest of them. UserError if they can be no
+        pixels."""
         kind = KINDS.get(image.dtype.kind)
         if not kind or not image.size:
             raise UserError(f"--from_file {self.path}: {name} is {image.dtype} {list(image.shape)}, no image")
@@ -175,7 +188,7 @@ class Scale:
         self.low, self.high = min(self.low, low), max(self.high, high)
         if high <= 1 and kind == KINDS["f"] and (image % 1).any():
             self.small = name
-        return low
+        return low, high
 
     def bytes(self, images: np.ndarray) -> np.ndarray:
         """The same images as uint8."""
@@ -191,9 +204,9 @@ class Scale:
         if self.low < 0 and (self.high > 1 or whole):
             raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g}; pixels are from 0 to "
                             "255, from 0 to 1 or from -1 to 1")
-        if -0.5 < self.low < 0 or 1 < self.high < 2:
-            raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g} are a little beyond 0 "
-                            "to 1; cut them off there")
+        if -0.75 < self.low < 0 or 1 < self.high < 2:
+            raise UserError(f"--from_file {self.path}: values from {self.low:g} to {self.high:g} are neither 0 to 1 "
+                            "nor -1 to 1; scale them, or cut off what is a little beyond 0 to 1")
         if self.small and self.high > 1:
             raise UserError(f"--from_file {self.path}: {self.small} has values up to 1, others up to {self.high:g}; "
                             "store all images alike")

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from config import Seed, UserError, Within
 from datasets import files, h5, labelling, photo
+from datasets.convert import DARK
 from datasets.layout import Picture, Plan, Problem, arrange, shown
 
 TOGETHER = 16  # files that a process decodes before it answers
@@ -110,7 +111,10 @@ def _decode(plan: Plan, root: Path, look: photo.Look, pixels, problems: list[Pro
             if isinstance(content, str):
                 problems.append(Problem(picture.file, content))
                 continue
-            first = seen.setdefault(hashlib.blake2b(content, digest_size=16).digest(), picture)
+            pixels_are = hashlib.blake2b(content, digest_size=16).digest()
+            first = seen.setdefault(pixels_are, picture)
+            if first.label < 0:  # a labelled one may contradict a later one
+                seen[pixels_are] = picture
             if first.test and not picture.test:
                 problems.append(Problem(picture.file, f"the same picture as the test picture {shown(first.file)}"
                                         f"{_other_class(picture, first, plan.class_names)}"))
@@ -182,6 +186,9 @@ def _arrays(kept: Sequence[Picture], names: Sequence[str], look: photo.Look, pix
         what = f"training picture of class {shown(missing[0])}" if missing else "test picture"
         raise UserError(f"--from_folder: no {what} can be used")
     rows = np.memmap(pixels, np.uint8, "r", shape=(len(kept), *look.shape))
+    if (brightest := rows.max()) < DARK:
+        raise UserError(f"--from_folder: no value of any picture is above {brightest}, of 255 for white; scale them "
+                        "first (of 16 bits a pixel all are taken to be used)")
     return h5.Arrays(rows[test:], labels[test:], rows[:test], labels[:test])
 
 

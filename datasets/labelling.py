@@ -2,11 +2,13 @@
 
     row,label        row: number of the training image, from 0;  label: name of its class, empty while it is not known
 
-A third column, file, names the picture, where the table files.csv (row,file) beside data.h5 does.
+A third column tells for which images the table was made: file, the name of the picture, where the table files.csv
+(row,file) beside data.h5 has it, or else image, a mark made of the pixels.
 """
 import contextlib
 import csv
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,8 +31,8 @@ def ask(path: Path, rows: Iterable[int], data: h5.Data, files: Mapping[int, str]
     if path.exists() and not _is_in(path, data):
         raise UserError(f"{path}: is already there, and {data.spec.name} does not hold its labels; take them in "
                         f"(download.py --dataset {data.spec.name} --labels {path}), or delete it")
-    header = [*COLUMNS, "file"] if files else COLUMNS
-    _new(path, [header, *([row, "", files.get(row, "")][:len(header)] for row in rows)])
+    told = (lambda row: files.get(row, "")) if files else (lambda row: mark(data.arrays.train_image[row]))
+    _new(path, [[*COLUMNS, "file" if files else "image"], *([row, "", told(row)] for row in rows)])
 
 
 def _is_in(path: Path, data: h5.Data) -> bool:
@@ -64,11 +66,17 @@ def listing(folder: Path) -> Path:
     return path
 
 
-def files_by_row(path: Path) -> dict[int, str]:
-    """The pictures that a table names, by row; nothing where it names none or is no table."""
+def mark(image: np.ndarray) -> str:
+    """Eight letters (no program of tables takes them for a number) that another image hardly has."""
+    return "".join(chr(ord("a") + half) for byte in hashlib.blake2b(image.tobytes(), digest_size=4).digest()
+                   for half in divmod(byte, 16))
+
+
+def by_row(path: Path, column: str = "file") -> dict[int, str]:
+    """What a table says in that column, by row; nothing where it has none or is no table."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            return {int(line["row"]): line["file"] for line in csv.DictReader(file) if line["file"]}
+            return {int(line["row"]): line[column] for line in csv.DictReader(file) if line[column]}
     except (OSError, LookupError, TypeError, ValueError, csv.Error):  # a help to the eye alone
         return {}
 
@@ -144,10 +152,13 @@ def take_in(target: Path, table: Path) -> Taken:
     before = data.arrays.train_label
     if max(given) >= len(before):
         raise UserError(f"--labels {table}: row {max(given)}, but {target} has training images 0 to {len(before) - 1}")
-    asked, kept = files_by_row(table), files_by_row(target.with_name(FILES))
+    asked, kept, marked = by_row(table), by_row(target.with_name(FILES)), by_row(table, "image")
     if other := [row for row in given if row in kept and asked.get(row, kept[row]) != kept[row]]:
         raise UserError(f"--labels {table}: row {other[0]} is {kept[other[0]]} in {target}, not {asked[other[0]]}; the "
                         "table was made for other data")
+    if other := [row for row in given if row in marked and marked[row] != mark(data.arrays.train_image[row])]:
+        raise UserError(f"--labels {table}: row {other[0]} of {target} is another image than that of the table, which "
+                        "was made for other data")
     names = list(dict.fromkeys([*data.class_names, *(given[row] for row in sorted(given))]))
     after = before.copy()
     after[list(given)] = [names.index(name) for name in given.values()]
@@ -168,5 +179,6 @@ def alike(name: str, names: Iterable[str]) -> str | None:
     """The one of the other names that `name` may be a misspelling of, in any case; None if there is none."""
     others = {other.lower(): other for other in names if other != name}
     swapped = [other for other in others if sorted(other) == sorted(name.lower())]
-    found = swapped or difflib.get_close_matches(name.lower(), others, 1, ALIKE)
+    same = [other for other in others if re.sub(r"(?<=\d)\.0+$", "", other) == re.sub(r"(?<=\d)\.0+$", "", name)]
+    found = swapped or same or difflib.get_close_matches(name.lower(), others, 1, ALIKE)
     return others[found[0]] if found else None

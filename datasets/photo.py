@@ -64,6 +64,17 @@ def decode(path: str, look: Look) -> np.ndarray:
         raise Unusable(f"cannot be read ({reason})") from None
 
 
+def opened(path: str) -> Image.Image:
+    """A picture as its file has it, for `prepared`."""
+    image = Image.open(path, formats=FORMATS)
+    image.load()
+    return image
+
+
+def is_grey(image: Image.Image) -> bool:
+    return image.mode in ("1", "L") or image.mode.startswith("I")
+
+
 def prepared(image: Image.Image, look: Look) -> np.ndarray:
     """uint8 [H, W, C] of a picture; Unusable if its values have no white that is known."""
     return np.asarray(_resized(_plain(ImageOps.exif_transpose(image), look.grey), look)).reshape(look.shape)
@@ -93,9 +104,9 @@ def _plain(image: Image.Image, grey: bool) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Of 16 bits of grey; wider values have no white that everybody agrees on."""
     values = np.asarray(image)
-    bits_of_32 = image.mode == "F" or (image.mode == "I" and values.max() <= 255)
-    if bits_of_32 or values.min() < 0 or values.max() > 0xFFFF:
-        raise Unusable(f"values of 32 bits ({values.min():g} to {values.max():g}), whose white is not known")
+    if image.mode == "F" or values.min() < 0 or not 255 < values.max() <= 0xFFFF:
+        bits = 32 if image.mode in ("F", "I") else 16
+        raise Unusable(f"values of {bits} bits ({values.min():g} to {values.max():g}), whose white is not known")
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 
 

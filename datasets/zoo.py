@@ -47,7 +47,7 @@ def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
     if not some or not all(isinstance(image, Image.Image) for image in some):
         raise UserError(f"--from_torchvision {known}: its entries are no pictures")
     height, width = folder.sides(options.size) if options.size else some[0].size[::-1]
-    grey = options.grey or all(image.mode in ("1", "L") for image in some)
+    grey = options.grey or all(photo.is_grey(image) for image in some)
     look = photo.Look(height, width, options.resize, grey)
     parts, how = [_arrays(part, known, look) for part in (train, test) if part is not None], "its own test images"
     if len(parts) == 1:
@@ -90,6 +90,7 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
     open_ended = "kwargs" in taken  # passed on to MNIST's
     given = {"root": root} if "root" in taken else {}
     given |= {"download": True} if "download" in taken or open_ended else {}
+    given |= {"loader": photo.opened} if "loader" in taken else {}  # torchvision's makes everything RGB
     if "train" in taken or open_ended:
         sides = {"train": True}, {"train": False}
     elif "split" in taken and "split" not in arguments:

@@ -125,7 +125,7 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
             if every:
                 labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
             else:
-                labelling.ask(table, rows.tolist(), data, labelling.files_by_row(home / labelling.FILES))
+                labelling.ask(table, rows.tolist(), data, labelling.by_row(home / labelling.FILES))
     except OSError as error:
         raise UserError(f"{folder / 'suggest.png'}: cannot be written ({error.strerror})") from None
     words, script, flag = (("All labels are there. Train with those of these rows:", "trainer", "labelled")

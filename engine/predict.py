@@ -41,9 +41,9 @@ def find(words: Iterable[str]) -> list[str]:
     found: list[str] = []
     for word in words:
         if word == "-":
-            files = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+            files = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
         elif os.path.isdir(word):
-            files = sorted(str(path) for path in Path(word).rglob("*") if path.is_file())
+            files = sorted(_below(word))
         elif os.path.isfile(word):
             files = [word]
         else:
@@ -57,6 +57,19 @@ def find(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _below(folder: str) -> Iterator[str]:
+    """Every file below the folder. UserError for a folder in it that cannot be looked into."""
+
+    def refused(error: OSError) -> None:
+        raise UserError(f"--predict {error.filename}: {error.strerror}")
+
+    for path, folders, files in os.walk(folder, onerror=refused):
+        if linked := [name for name in folders if os.path.islink(os.path.join(path, name))]:
+            raise UserError(f"--predict {os.path.join(path, linked[0])}: a link to a folder, which is not followed; "
+                            "name that folder beside this one, or take the link out")
+        yield from (name for file in files if os.path.isfile(name := os.path.join(path, file)))
+
+
 def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration,
           output: Path) -> tuple[int, int]:
     """Write the CSV `output` with a line for each file; returns how many are pictures, and how many not. UserError if
@@ -68,6 +81,8 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
         if output.suffix.lower() != ".csv":
             raise UserError(f"--output {output}: one of the pictures, which it would replace; name another file")
         files = [name for name in files if name not in same]  # what was written last time
+        if not files:
+            raise UserError(f"--predict: no picture beside {output}, which was written last time")
     try:
         with whole(output) as new, open(new, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, COLUMNS)

@@ -104,8 +104,13 @@ def test_truth_values_are_black_and_white(tmp_path):
 
 
 UNSOUND = {"mixed": ({"x_train": IMAGES / 255.0, "x_test": IMAGES}, "the second holds whole numbers, but the first"),
+           "dark test images": ({"x_train": IMAGES, "x_test": IMAGES // 16}, "end at 15, those of the other at 255"),
+           "-0.5 to 0.5": ({"x": IMAGES / 255.0 - 0.5}, "neither 0 to 1 nor -1 to 1"),
+           "test images without labels": ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "need labels"),
+           "test labels alone": ({"x_train": IMAGES, "y_train": LABELS, "y_test": LABELS}, "labels images"),
+           "nothing": ({}, r"holds no array \(torch.save writes none\)"),
            "two ranges": ({"x_train": IMAGES / 255.0, "x_test": 1.0 * IMAGES},
-                          "the first array of images has values up to 1, others up to"),
+                          "end at 1, those of the other at 255"),
            "ranges of two signs": ({"x_train": IMAGES / 127.5 - 1, "x_test": IMAGES / 255.0}, "begin at -1, those of"),
            "a little more than 1": ({"x": np.append(IMAGES / 255.0, IMAGES[:1] / 254.9, 0)}, "a little beyond 0 to 1"),
            "a little less than 0": ({"x": np.append(IMAGES / 255.0, IMAGES[:1] / 255.0 - 1e-4, 0)}, "beyond 0 to 1"),

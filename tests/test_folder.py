@@ -118,6 +118,25 @@ def test_what_cannot_be_used_is_told_in_one_list(tmp_path, pictures):
     assert not kept & {image.tobytes() for image in arrays.test_image}
 
 
+@pytest.mark.parametrize("seed", range(1, 6))  # which decides the order
+def test_two_labels_of_a_picture_are_told_whatever_else_is_the_same(tmp_path, pictures, seed, capsys):
+    for copy in ("dog/same.png", "unlabelled/same.png"):
+        (pictures / copy).parent.mkdir(exist_ok=True)
+        (pictures / copy).write_bytes((pictures / "cat" / "3.png").read_bytes())
+    (pictures / "test" / "dog").mkdir(parents=True)
+    picture(pictures / "test" / "dog" / "1.png", "dog", 98)
+    made(pictures, tmp_path / "data" / "pets", seed=seed)
+    assert "(both are kept)" in capsys.readouterr().err
+
+
+def test_pictures_that_are_all_dark_are_refused(tmp_path, pictures):
+    for file in pictures.rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(file).convert("L")).astype(np.uint16) * 16).save(file)  # 12 bits of 16
+    with pytest.raises(UserError, match=r"no value of any picture is above \d+, of 255 for white"):
+        made(pictures, tmp_path / "data" / "pets")
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
 @pytest.mark.parametrize(("flags", "found"), [
     (("--dataset", "mnist"), "none of Digits"), ((), "found no name"), (("--dataset", "a", "b"), "found a b"),
     (("--dataset", "../up"), "is not a name"), (("--dataset", "a", "--size", "0"), "--size 0: write 64"),

@@ -72,7 +72,7 @@ def assert_whole_or_nothing(root, target, labels=""):
     data = h5.read(target)
     assert data.digest == made.digest
     assert sorted(path.name for path in target.parent.iterdir()) == ["data.h5", "files.csv"]
-    assert list(labelling.files_by_row(target.with_name("files.csv"))) == list(range(len(data.arrays.train_image)))
+    assert list(labelling.by_row(target.with_name("files.csv"))) == list(range(len(data.arrays.train_image)))
     images = [image.tobytes() for part in (data.arrays.train_image, data.arrays.test_image) for image in part]
     assert not collections.Counter(images) - usable(root)
     lines = [line for line in told.getvalue().splitlines() if line.startswith("  ")]

@@ -56,6 +56,16 @@ def test_labels_may_begin_at_one():
         download.main(["--from_file", "odd.npz", "--dataset", "odd"])
 
 
+@pytest.mark.parametrize(("labels", "said"), [
+    ([1, -1] * 4, r"one class \(1\) was found, but a classifier needs two; label -1"), ([0] * 8, r"one class \(0\)"),
+    (range(8), "--test_share: no class has two images")])
+def test_labels_of_which_no_classifier_can_be_made(labels, said, tmp_path):
+    np.savez("odd.npz", x=toy_arrays((8, 8, 3), 2, train=8, test=4).train_image, y=labels)
+    with pytest.raises(UserError, match=said):
+        download.main(["--from_file", "odd.npz", "--dataset", "odd"])
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.npz"]
+
+
 def test_classes_without_test_images_are_told(capsys):
     arrays = toy_arrays((8, 8, 3), 3, train=9, test=6)
     some = arrays.test_label == 1
@@ -99,6 +109,23 @@ def test_a_set_of_torchvision():
     assert len(data.arrays.train_image) + len(data.arrays.test_image) == 40
     assert download.main([*words[:-1], "small", "--size", "16", "--grey"]) == 0
     assert datasets.load("small", "datasets").spec.shape == (16, 16, 1)
+
+
+def test_torchvisions_folders_of_pictures_are_read_as_ours_are(tmp_path):
+    values = np.random.RandomState(0).randint(0, 65536, (2, 6, 16, 16)).astype(np.uint16)
+    for name, pictures in zip(("a", "b"), values, strict=True):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        (tmp_path / "clear" / name).mkdir(parents=True)
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(tmp_path / "grey" / name / f"{number}.png")
+            alpha = np.concatenate([picture[..., None].repeat(3, 2) >> 8, np.full((16, 16, 1), number * 40)], 2)
+            Image.fromarray(alpha.astype(np.uint8)).save(tmp_path / "clear" / name / f"{number}.png")
+    for kind, flags in (("grey", ["--grey"]), ("clear", [])):
+        assert download.main(["--from_torchvision", "ImageFolder", f"root={kind}", "--dataset", f"{kind}1"]) == 0
+        assert download.main(["--from_folder", kind, "--dataset", f"{kind}2", "--size", "16", *flags]) == 0
+        theirs, ours = (datasets.load(f"{kind}{i}", "datasets").arrays for i in (1, 2))
+        assert ({image.tobytes() for image in (*theirs.train_image, *theirs.test_image)}
+                == {image.tobytes() for image in (*ours.train_image, *ours.test_image)})
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -243,7 +270,26 @@ def test_a_table_of_other_pictures_is_refused(tmp_path):
     assert set(np.flatnonzero(changed)) <= {3, 5}
 
 
+def test_a_table_of_images_without_names_is_refused_by_another_set(tmp_path):
+    data, path = write_odd(tmp_path / "datasets"), datasets.path("toy", tmp_path / "datasets")
+    some = np.where(np.arange(42) % 4, -1, data.arrays.train_label)
+    data = data._replace(arrays=data.arrays._replace(train_label=some))
+    h5.write(path, data.arrays, "toy", data.class_names, data.source)
+    download.main(["--dataset", "toy", "--suggest", "2"])
+    table = path.with_name("suggest.csv")
+    table.write_text(table.read_text().replace(",,", ",kind 1,"))
+    turned = data.arrays._replace(train_image=data.arrays.train_image[::-1])
+    h5.write(path, turned, "toy", data.class_names, data.source)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"suggest\.csv: row \d+ of .* is another image than that of the table"):
+        download.main(["--dataset", "toy", "--labels", str(table)])
+    assert path.read_bytes() == before
+    h5.write(path, data.arrays, "toy", data.class_names, data.source)
+    assert download.main(["--dataset", "toy", "--labels", str(table)]) == 0
+
+
 @pytest.mark.parametrize(("text", "said"), [
+    ("row,label\n1,?\n", r"line 2: label \?; leave the field empty"), ("row,label\n1,-1\n", "no label is filled in"),
     ("row,label\n1,kind, 1\n", "line 2: more fields"), ("row,label\n1,a\x1bb\n", "line 2: the label .* cannot be"),
     (f"row,label\n{'9' * 5000},kind 1\n", "line 2: row '9+ is no number"),
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
@@ -358,6 +404,6 @@ def table(run):
 
 
 @pytest.mark.parametrize(("name", "near"), [("cta", "cat"), ("Cat", "cat"), ("catt", "cat"), ("dgo", "dog"),
-                                            ("bird", None), ("act now", None)])
+                                            ("bird", None), ("act now", None), ("3.0", "3"), ("30", None)])
 def test_misspellings_are_near_to_what_was_meant(name, near):
-    assert labelling.alike(name, ["cat", "dog", name]) == near
+    assert labelling.alike(name, ["cat", "dog", "3", name]) == near

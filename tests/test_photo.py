@@ -189,6 +189,9 @@ def test_dark_values_of_32_bits_are_no_picture_of_16(tmp_path):
     Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8)).save(tmp_path / "a.tif")
     found, = photo.decode_all([str(tmp_path / "a.tif")], LOOK)
     assert found == "values of 32 bits (0 to 63), whose white is not known"
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "b.png")
+    found, = photo.decode_all([str(tmp_path / "b.png")], LOOK)
+    assert found == "values of 16 bits (0 to 63), whose white is not known"
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

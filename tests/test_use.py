@@ -76,10 +76,36 @@ def test_the_table_of_the_last_time_is_no_picture(runs, tmp_path, capsys):
         assert "2 pictures, 1 other files" in capsys.readouterr().out
 
 
+def test_a_table_of_the_last_time_alone_is_told(runs, tmp_path):
+    (tmp_path / "new").mkdir()
+    Path("new/predictions.csv").touch()
+    with pytest.raises(UserError, match=r"--predict: no picture beside new/predictions\.csv"):
+        evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "new", "--output", "new/predictions.csv"])
+
+
+def test_linked_and_closed_folders_are_not_left_out_in_silence(runs, tmp_path, monkeypatch):
+    photographs(tmp_path / "new", restored(runs["gan"])[0], count=1)
+    (tmp_path / "other" / "deep").mkdir(parents=True)
+    Path("other/link").symlink_to(tmp_path / "new")
+    with pytest.raises(UserError, match="--predict other/link: a link to a folder, which is not followed"):
+        evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "other"])
+    Path("other/link").unlink()
+    scan = os.scandir
+
+    def closed(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UserError, match="--predict other/deep: Permission denied"):
+        evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "other"])
+
+
 def test_names_come_from_standard_input_and_patterns_too(runs, tmp_path, monkeypatch):
     run, _ = restored(runs["toy"])
     photographs(tmp_path / "new", run, count=3)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("new/2.png\nnew/0.png\n\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("new/2.png\r\nnew/0.png\n\n"))
     evaler.main(["--checkpoint", str(runs["toy"]), "--predict", "-", "new/[01].png"])
     assert [line["file"] for line in table(tmp_path / "predictions.csv")] == ["new/2.png", "new/0.png", "new/1.png"]
 
