@@ -10,7 +10,7 @@ import datasets
 import models
 import recipes
 from config import Config, UserError, as_dict, flags, from_dict, parse
-from engine import loop, state
+from engine import density, loop, state
 from engine.run import Run, build, resolve
 
 USAGE = """Train a classifier on a few labelled and many unlabelled images.
@@ -78,6 +78,8 @@ def resumed(path: Path, argv: Sequence[str]) -> Run:
     with state.fitting(path, "settings"):
         recipe = recipes.find(saved["settings"]["recipe"])
         before = from_dict(recipe.settings, saved["settings"])
+    if (copied := path.with_name(density.FILE)).is_file():  # the file that --density named may be gone
+        before = dataclasses.replace(before, density=str(copied))
     cfg = over(before, recipe, argv)
     if cfg.recipe == before.recipe:
         cfg = resolve(cfg)

@@ -14,6 +14,7 @@ from datasets.pipeline import Pipeline
 from engine import evaluate, state
 from ops import Pixels
 
+FILE = "density.pt"  # the copy in the folder of a run that uses one
 QUANTILE = 0.1  # of log p(x) of training images: the threshold (Dai et al. 2017, code)
 IMAGES = 10_000  # at most, from which it is taken
 CHUNK = 100  # of them in one call

@@ -181,6 +181,7 @@ def _curves(path: Path, lines: Mapping[str, Curve], title: str, xlabel: str, yla
             axes.legend()
         axes.set_title(title, fontsize=10)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.locator_params("x", integer=True)
         values = [value for _, y in lines.values() for value in y]
         if logarithmic and min(values) > 0 and max(values) > 10 * min(values):
             axes.set_yscale("log", subs=(2, 5))

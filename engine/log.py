@@ -52,7 +52,8 @@ def read_metrics(folder: Path) -> list[dict]:
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict) and "step" in line]
+    return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)
+            and all(isinstance(value, int | float) for value in line.values())]
 
 
 def hold(file: TextIO, folder: Path) -> None:

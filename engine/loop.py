@@ -17,7 +17,7 @@ from tqdm import tqdm
 from config import UserError
 from datasets import files
 from datasets.storage import current_stream
-from engine import evaluate, figures, log, report, state
+from engine import density, evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
 
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
@@ -86,6 +86,8 @@ class Training:
         words."""
         then = f"draw with: python evaler.py --checkpoint {self.folder}"
         if not self.run.recipe.classifies:
+            if self.run.recipe.evaluated == "density" and not self.bits:  # as below
+                self.bits = self._bits()[1]
             return f"trained to step {self.state.step}{self.bits and f', test images {self.bits}'}\n{then}"
         n, best = len(self.sets["test"][1]), self.state.best
         step, wrong = (best["step"], best["test_errors"]) if best else (self.state.step, self.test_errors)
@@ -143,9 +145,13 @@ class Training:
         elif self.run.recipe.classifies:
             self._accuracies(bar)
 
-    def _density(self, bar: tqdm) -> None:
+    def _bits(self) -> tuple[float, str]:
+        """Per dimension of the test images, and that in words."""
         bits = evaluate.bits_per_dimension(self.state.averaged, self.run.data.arrays.test_image, self.run.device)
-        self.bits = f"{bits:.4f} bits per dimension"
+        return bits, f"{bits:.4f} bits per dimension"
+
+    def _density(self, bar: tqdm) -> None:
+        bits, self.bits = self._bits()
         self.log.scalars(self.state.step, {"bits_per_dimension/test": bits})
         self.shown["test"] = f"{bits:.3f}"
         bar.set_postfix(self.shown, refresh=False)
@@ -188,9 +194,13 @@ class Training:
 
     def _save(self) -> None:
         self._check()
-        tensors = [t for net in self.state.nets.values() for t in net.state_dict().values() if t.is_floating_point()]
-        if not torch.stack([t.sum() for t in tensors]).isfinite().all():
-            raise self._not_finite("a weight", self.state.step)
+        moments = [t for optimiser in self.state.optimisers.values() for kept in optimiser.state.values()
+                   for t in kept.values() if isinstance(t, torch.Tensor)]
+        for what, tensors in (("a weight", [t for net in self.state.nets.values() for t in net.state_dict().values()]),
+                              ("a moment of an optimiser, so that its weight no longer moves,", moments)):
+            sums = [t.sum().to(self.run.device) for t in tensors if t.is_floating_point()]
+            if sums and not torch.stack(sums).isfinite().all():
+                raise self._not_finite(what, self.state.step)
         self._written()
         content = copy.deepcopy(self.state.state_dict())  # the next step changes the tensors
         self.writing = self.writer.submit(self._write, content, current_stream(self.run.device))
@@ -218,9 +228,12 @@ def begin(run: Run, path: Path | None) -> Training:
 
 
 def start(run: Run) -> Training:
-    """A new run folder with the settings and the labelled rows in it, ready to train."""
+    """A new run folder with the settings, the labelled rows and a copy of the density model in it, ready to train."""
     folder = log.make_folder(run.cfg)
     try:
+        if "density" in run.state.nets:
+            with files.whole(folder / density.FILE) as new:
+                shutil.copyfile(run.cfg.density, new)
         training = go_on(run, folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)

@@ -65,6 +65,8 @@ def resolve(cfg: Config) -> Config:
     for flag in () if recipe.classifies else ("labels", "labelled"):
         if value := getattr(cfg, flag):
             raise UserError(f"--{flag} {value}: --recipe {recipe.name} uses no labels; leave the flag out")
+    if not recipe.classifies and cfg.label_seed != type(cfg).label_seed:
+        raise UserError(f"--label_seed {cfg.label_seed}: --recipe {recipe.name} uses no labels; leave the flag out")
     check(cfg)
     if cfg.select == "validation" and not recipe.classifies:
         raise UserError(f"--select validation: --recipe {recipe.name} has no classifier, whose accuracy would decide; "
@@ -72,6 +74,8 @@ def resolve(cfg: Config) -> Config:
     if spec.points and getattr(cfg, "warp", 0):
         raise UserError(f"--warp {cfg.warp}: the images of {spec.name} are points, which have no pixels to move; leave "
                         "the flag out")
+    if spec.points and cfg.flip:
+        raise UserError(f"--flip: the images of {spec.name} are points, which have no mirror image; leave the flag out")
     if cfg.shift >= min(spec.shape[:2]):
         raise UserError(f"--shift {cfg.shift}: must be smaller than the images of {spec.name}, "
                         f"{spec.shape[0]} x {spec.shape[1]} pixels")
@@ -164,7 +168,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     pipeline = Pipeline(images, labels, split, judge.pixels, cfg.batch_size, cfg.seed, device, place, changes,
                         recipe.second_view)
     players = recipe.players(cfg)
-    if saved is None:
+    if saved is None and not cfg.dry_run:  # it may take minutes
         initialise(nets, pipeline, recipe.init_images(cfg), cfg)
     state = State(nets, players, cfg.average, capturable=device.type == "cuda")
     if saved:

@@ -13,8 +13,11 @@ from statistics import mean, stdev
 
 import torch
 
+import datasets
+import recipes
 from config import Config, UserError, flags
 from engine import loop, report, world
+from engine.run import divided
 
 Begin = Callable[[Sequence[str]], loop.Training]  # the run of a command line, ready to train
 AT_ONCE = 8  # runs on a GPU
@@ -39,7 +42,9 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
                             "give both the same number, or one of them a single value")
         if values:
             for line, value in zip(lines, values * (count // len(values)), strict=True):
-                line += [flag, str(int(value)) if value.isdecimal() else value]  # 01 is 1
+                with contextlib.suppress(ValueError):  # not ours to refuse
+                    value = str(int(value))  # 01 and +1 are 1
+                line += [flag, value]
     if len(set(map(tuple, lines))) < count:
         raise UserError("--seed, --label_seed: two of these runs would be the same; give each pair once")
     if "checkpoint" in names:
@@ -48,24 +53,30 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
 
 
 def check_distinct(every: Sequence[Config]) -> None:
-    """UserError where two of those runs would be the same, because their label seeds choose nothing."""
-    first, distinct = every[0], {cfg.seed for cfg in every}
-    if first.labelled and first.select == "last" and not first.validation and len(distinct) < len(every):
-        raise UserError("--label_seed: --labelled names the labelled images, so that runs of one --seed would be the "
+    """UserError where two of those runs would be the same, because their label seeds choose the same images."""
+    if len({cfg.seed for cfg in every}) == len(every):
+        return
+    first = every[0]
+    data = datasets.load(first.dataset, first.data_dir, budget=0)
+    data = data if recipes.find(first.recipe).classifies else data.without_labels()
+    chosen = [(cfg.seed, divided(cfg, data.arrays.train_label, data.spec.classes, None)[1]) for cfg in every]
+    if len({(seed, split.labelled.tobytes(), split.validation.tobytes()) for seed, split in chosen}) < len(every):
+        raise UserError("--label_seed: each chooses the same labelled images, so that runs of one --seed would be the "
                         "same; give several values of --seed")
 
 
 def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, folder: Path) -> int:
-    """Train them all as `outcomes` does; prints the mean of their accuracies too, and writes it with each of them to
-    seeds-<time>.json in `folder`. The exit status is 0 if every run came to its end."""
+    """Train them all as `outcomes` does; prints the mean of their accuracies too, and their deviation as a sample's
+    (n - 1), and writes it with each of them to seeds-<time>.json in `folder`. The exit status is 0 if every run came to
+    its end."""
     results = outcomes(lines, begin, device)
-    runs = [{"command": " ".join(line), "run": report.folder_named(said), "accuracy": share}
-            for line, (_, said) in zip(lines, results, strict=True)
-            if (share := report.share_right(said)) is not None]
-    if len(runs) > 1:
-        shares = [run["accuracy"] for run in runs]
-        print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation of "
-              f"{len(shares)} runs)")
+    runs = [{"command": " ".join(line), "run": report.folder_named(said), "accuracy": report.share_right(said),
+             "status": status} for line, (status, said) in zip(lines, results, strict=True)]
+    shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
+    if len(shares) > 1:
+        missing = len(runs) - len(shares)
+        print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation, by "
+              f"n - 1, of {len(shares)} runs{f'; {missing} more did not come to their end' if missing else ''})")
         path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
         report.write(path, {"mean": mean(shares), "standard_deviation": stdev(shares), "n": len(shares), "runs": runs})
         print(path)
@@ -87,8 +98,10 @@ def in_groups(lines: Sequence[Sequence[str]], begin: Begin,
     results: list[tuple[int, str]] = []
     for start in range(0, len(lines), AT_ONCE):
         group = lines[start:start + AT_ONCE]
-        stopped = any(status == 130 for status, _ in results)
-        results += [(130, "")] * len(group) if stopped else in_turns(group, begin, [lane() for _ in group])
+        if any(status == 130 for status, _ in results):
+            results += [_not_begun(line) for line in group]
+        else:
+            results += in_turns(group, begin, [lane() for _ in group])
     return results
 
 
@@ -127,7 +140,7 @@ def in_processes(lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
 
     def one(place: int) -> tuple[int, str]:
         if stopped:
-            return 130, ""
+            return _not_begun(lines[place])
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_POSITION": str(place % at_once)}
         with subprocess.Popen([sys.executable, SCRIPT, *lines[place]], stdout=subprocess.PIPE, text=True,
                               env=environment) as process:
@@ -149,6 +162,12 @@ def in_processes(lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _not_begun(line: Sequence[str]) -> tuple[int, str]:
+    """The outcome, told, of a run before which an interrupt came."""
+    print(f"{' '.join(line)}: not begun\n", end="", flush=True)
+    return 130, ""
 
 
 def _cores() -> int:

@@ -172,7 +172,8 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore"):  # the refusal is ours to word
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged file fails in ways that torch does not enumerate
-        raise UserError(f"{path}: not a whole checkpoint of trainer.py; take another of the run") from None
+        raise UserError(f"{path}: not a whole checkpoint of trainer.py; delete it, and the run goes on "
+                        "from the one before") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
         raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}, or other contents); not "

@@ -26,8 +26,12 @@ def build(cfg: Config, spec: Spec, names: tuple[str, ...] = ("D", "G")) -> dict[
     """The nets of those names of the pair that the settings name; UserError if it is unknown, lacks one of them or does
     not take images of this shape."""
     model = nearest(cfg.model, MODELS, "--model")
-    options = {name: getattr(cfg, name) for name in inspect.signature(MODELS[model]).parameters if hasattr(cfg, name)}
-    nets = MODELS[model](spec, **options)
+    taken = inspect.signature(MODELS[model]).parameters
+    others = {name for builder in MODELS.values() for name in inspect.signature(builder).parameters} - taken.keys()
+    for name in others & type(cfg).__annotations__.keys():  # the recipe's own
+        if (value := getattr(cfg, name)) != getattr(type(cfg), name):
+            raise UserError(f"--{name} {value}: --model {model} has no such setting; leave the flag out")
+    nets = MODELS[model](spec, **{name: getattr(cfg, name) for name in taken if hasattr(cfg, name)})
     if lacking := [name for name in names if name not in nets]:
         raise UserError(f"--model {model}: has no net {lacking[0]} ({', '.join(nets)}), which --recipe {cfg.recipe} "
                         f"trains with these settings; use another --model, or settings without it")

@@ -8,7 +8,7 @@ import torch
 
 import losses
 from config import UserError
-from engine import command, density, evaluate, state
+from engine import command, density, evaluate, loop, state
 from engine import run as engine_run
 
 STEPS = 3
@@ -146,6 +146,18 @@ def test_a_run_goes_on_with_the_same_density_alone(bad_gan, build, file, tmp_pat
     with pytest.raises(UserError, match=r"--density .*model-2.pt: no such file or folder"):
         command.resumed(path, [])
     assert command.resumed(path, ["--density", str(moved)]).state.step == 1
+
+
+def test_a_run_keeps_the_density_that_it_was_begun_with(bad_gan, file, tmp_path):
+    run = bad_gan(steps=2)
+    training = loop.start(run)
+    loop.go([training])
+    shutil.rmtree(file.parent)
+    moved = training.folder.rename(tmp_path / "moved")
+    again = command.resumed(moved / "model-2.pt", ["--steps", "3"])
+    again.step()
+    assert again.state.step == 3
+    assert again.cfg.density == str(moved / "density.pt")
 
 
 def test_a_run_begun_without_a_density_goes_on_without(build, file, tmp_path):

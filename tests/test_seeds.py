@@ -2,6 +2,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import signal
 import sys
@@ -97,7 +98,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_run_and_begins_no_others(build
     assert [[path.name for path in folder.glob("*.pt")] for folder in folders] == [["model-4.pt"], ["model-3.pt"]]
     said = capsys.readouterr().out.splitlines()
     assert said == [f"{line}: stopped at step {step}; go on with: python trainer.py --checkpoint {folder}"
-                    for line, step, folder in zip("12", (4, 3), folders, strict=True)]
+                    for line, step, folder in zip("12", (4, 3), folders, strict=True)] + ["3: not begun"]
 
 
 def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):
@@ -113,15 +114,34 @@ def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):
     assert [path.name for path in second.glob("*.pt")] == ["model-4.pt"]
 
 
-def test_label_seeds_that_choose_nothing_are_refused(settings):
-    runs = [dataclasses.replace(settings(), labelled="all", label_seed=seed) for seed in (1, 2)]
-    with pytest.raises(UserError, match="--label_seed: --labelled names the labelled images"):
+@pytest.mark.parametrize(("recipe", "changes"), [
+    ("improved-gan", {"labelled": "all"}), ("improved-gan", {"labels": 80}), ("dcgan", {})])  # of 80
+def test_label_seeds_that_choose_nothing_are_refused(recipe, changes, settings):
+    runs = [dataclasses.replace(settings(recipe), label_seed=seed, **changes) for seed in (1, 2)]
+    with pytest.raises(UserError, match="--label_seed: each chooses the same labelled images"):
         seeds.check_distinct(runs)
-    seeds.check_distinct([dataclasses.replace(cfg, validation=8) for cfg in runs])
     seeds.check_distinct([dataclasses.replace(cfg, seed=cfg.label_seed) for cfg in runs])
 
 
-@pytest.mark.parametrize("words", [["--seed", "1", "01"], ["--seed", "1", "2", "1", "--label_seed", "3", "3", "3"]])
+def test_label_seeds_that_choose_something_are_not(settings):
+    runs = [dataclasses.replace(settings(), label_seed=seed) for seed in (1, 2)]
+    seeds.check_distinct(runs)
+
+
+def test_a_mean_tells_of_the_runs_that_are_not_in_it(tmp_path, monkeypatch, capsys):
+    said = [(0, "test accuracy 90.00% (1 of 10 wrong)\ndraw with: --checkpoint a"), (2, ""),
+            (0, "test accuracy 80.00% (2 of 10 wrong)\ndraw with: --checkpoint c")]
+    monkeypatch.setattr(seeds, "outcomes", lambda *_: said)
+    assert seeds.train([["--seed", str(seed)] for seed in (1, 2, 3)], None, torch.device("cpu"), tmp_path) == 2
+    assert "85.00 ± 7.07 % (mean and standard deviation, by n - 1, of 2 runs; 1 more did not come to their end)" in \
+        capsys.readouterr().out
+    told, = (json.loads(path.read_text()) for path in tmp_path.iterdir())
+    assert (told["n"], [run["accuracy"] for run in told["runs"]]) == (2, [0.9, None, 0.8])
+    assert [run["status"] for run in told["runs"]] == [0, 2, 0]
+
+
+@pytest.mark.parametrize("words", [["--seed", "1", "01"], ["--seed", "+1", "1"], ["--seed", "10", "1_0"],
+                                   ["--seed", "1", "2", "1", "--label_seed", "3", "3", "3"]])
 def test_the_same_run_twice_is_refused(words):
     with pytest.raises(UserError, match="two of these runs would be the same"):
         seeds.command_lines(words)

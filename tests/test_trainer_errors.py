@@ -46,6 +46,12 @@ BAD = {
     "absurd": (["--epochs", "1e30"], "--epochs"),
     "two numbers of labels": (["--labels", "8", "--labelled", "all"], "--labels --labelled: both say how many"),
     "two lengths": (["--epochs", "3", "--steps", "30"], "--steps --epochs: both say how long"),
+    "a setting of another model": (["--recipe", "ssgan", "--norm_type", "none"],
+                                   "--norm_type none: --model mlp has no such setting"),
+    "labels that nothing looks at": (["--recipe", "pixelcnn", "--label_seed", "2", "--labels", "0"],
+                                     "--label_seed 2: --recipe pixelcnn uses no labels"),
+    "seeds that choose nothing": (["--label_seed", "1", "2", "--labelled", "all"], "--label_seed: each chooses the"),
+    "points in a mirror": (["--dataset", "Circles", "--flip", "--labels", "6"], "--flip: the images of Circles are"),
     "no density": (["--recipe", "bad-gan", "--low_density", "1"], "--low_density 1.0: needs a density model"),
     "nan": (["--learning_rate_d", "nan"], "--learning_rate_d nan"),
     "device that is not there": (["--device", "cuda:99"], "--device cuda:99"),
@@ -91,6 +97,14 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path
     assert "loss D/fake is not finite at step 21" in done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in state.checkpoints(run)] == ["model-20.pt"]
+
+
+def test_a_weight_that_stops_moving_stops_the_run(data_dir, tmp_path):
+    """The squares of its gradients are beyond what float32 holds; every loss is finite."""
+    done = trainer(*TOY, "--data_dir", data_dir, "--steps", 6, "--weight", "D/supervised=1e25", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a moment of an optimiser, so that its weight no longer moves, is not finite at step 6" in done.stderr
+    assert not state.checkpoints(only_run(tmp_path))
 
 
 def test_other_images_under_the_same_name_are_refused(data_dir, tmp_path):
