@@ -2,8 +2,9 @@
 
 train/image, test/image: uint8 [N, H, W, C]; train/label, test/label: int64 [N], -1 = unlabelled (in test only where
 there are no classes, and so no labels at all).
-Attributes: format (a number); name, class_names (JSON), source, digest and lasting (texts; both are digests, `lasting`
-of all but the training labels); resize, where pictures were brought to one size: how (a text).
+Attributes: format (a number); name, class_names (JSON), source, digest, lasting and rest (texts; the last three are
+digests, `lasting` of all but the training labels, `rest` of all but the training images); resize, where pictures were
+brought to one size: how (a text).
 """
 import contextlib
 import hashlib
@@ -79,6 +80,14 @@ def digests(arrays: Arrays) -> tuple[str, str]:
     return whole.hexdigest(), lasting.hexdigest()
 
 
+def _rest(arrays: Arrays) -> str:
+    """sha256 in hex of all but the training images."""
+    sha = hashlib.sha256()
+    for part, array in zip(PARTS[1:], arrays[1:], strict=True):
+        _hash(part, array, sha)
+    return sha.hexdigest()
+
+
 def _hash(part: str, array: np.ndarray, sha: Any) -> None:
     sha.update(f"{part} {array.dtype.name} {tuple(array.shape)}".encode())
     for block in _blocks(array):
@@ -140,7 +149,7 @@ def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], sou
 
 def read(path: Path, budget: float = math.inf) -> Data:
     """The data set in `path`, every value checked; UserError if the file is not whole and sound. Training images of
-    more than `budget` bytes are left in the file and mapped into memory; the digests are then not checked."""
+    more than `budget` bytes are left in the file, mapped into memory and not checked by a digest; all else is."""
     with _opened(path) as file:
         spec, class_names = _header(file)
         mapped = file["train/image"].nbytes > budget
@@ -149,6 +158,8 @@ def read(path: Path, budget: float = math.inf) -> Data:
         source, stored = _text(file, "source"), _text(file, "digest")
         resize = _text(file, "resize") if "resize" in file.attrs else "stretch"
         _check_labels(arrays, spec.classes)
+        if mapped and "rest" in file.attrs and _text(file, "rest") != _rest(arrays):
+            raise UserError("damaged: the digest of its labels and test images is not the one stored with them")
         if mapped and "lasting" in file.attrs:
             return Data(spec, arrays, class_names, source, _text(file, "lasting"), resize)
         # A file of before there was this attribute has the digest taken now, however large it is.
@@ -210,7 +221,8 @@ def _frame(data: Data, digest: str) -> list[tuple[int, bytes | np.ndarray]]:
         places = [file.create_dataset(part, array.shape, array.dtype, dcpl=holes.copy()).id.get_offset()
                   for part, array in zip(PARTS, data.arrays, strict=True)]
         describe(file, data.spec.name, data.class_names, data.source, digest, data.digest)
-        file.attrs["resize"] = np.bytes_(data.resize.encode())
+        for attribute, text in (("resize", data.resize), ("rest", _rest(data.arrays))):
+            file.attrs[attribute] = np.bytes_(text.encode())
     return [*writes.kept, *zip(places, data.arrays, strict=True)]
 
 

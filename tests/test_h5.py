@@ -69,7 +69,8 @@ def test_one_contiguous_array_per_part(file):
         for part in h5.PARTS:
             assert content[part].chunks is None
             assert content[part].compression is None
-        assert sorted(content.attrs) == ["class_names", "digest", "format", "lasting", "name", "resize", "source"]
+        assert sorted(content.attrs) == ["class_names", "digest", "format", "lasting", "name", "resize", "rest",
+                                         "source"]
 
 
 def test_digest_tells_pixels_labels_and_shapes_apart():
@@ -95,6 +96,15 @@ def test_the_digest_of_a_data_set_is_that_of_all_but_the_training_labels(file):
     for part in ("train_image", "test_image", "test_label"):
         other = toy()._replace(**{part: getattr(toy(), part)[::-1]})
         assert h5.write(file, other, "Toy", NAMES, "").digest != first.digest
+
+
+@pytest.mark.parametrize("budget", [math.inf, 0])
+@pytest.mark.parametrize("part", h5.PARTS[1:])
+def test_changed_labels_and_test_images_are_noticed_also_where_the_images_are_mapped(file, part, budget):
+    with h5py.File(file, "r+") as content:
+        content[part][0] = (content[part][0] + 1) % 3
+    with pytest.raises(UserError, match="damaged: the digest"):
+        h5.read(file, budget)
 
 
 def image(values):

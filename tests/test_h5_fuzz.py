@@ -16,7 +16,7 @@ from tests.conftest import toy_arrays
 SOUND = dict(zip(h5.PARTS, toy_arrays((4, 3, 1), 3, train=6, test=6), strict=True))
 NAMES = json.dumps(["cat", "dog", "cow"])
 TEXTS = {"name": "Toy", "class_names": NAMES, "source": "made up", "digest": h5.digests(h5.Arrays(*SOUND.values()))[0],
-         "lasting": "", "resize": "crop"}
+         "lasting": "", "rest": h5._rest(h5.Arrays(*SOUND.values())), "resize": "crop"}
 
 SIZE = st.sampled_from([0, 1, 2, 6, 7, 1 << 16, 1 << 31, 1 << 32, 1 << 40, (1 << 62) - 1])
 TYPE = st.sampled_from(["u1", "i1", "<i8", ">i8", "f4", "c8", "?", "S3", "V2", "(2,)u1", [("a", "i8")],
