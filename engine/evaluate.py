@@ -15,6 +15,7 @@ import losses
 import models
 import recipes
 from config import Config, Spec, UserError, from_dict
+from datasets import splits
 from datasets.h5 import Data
 from engine import report, state, world
 from ops import Verdict
@@ -135,8 +136,11 @@ def as_trained(data: Data, saved: dict[str, Any], data_dir: Path) -> Data:
                         f"checkpoint ({_kind(data.spec.shape, data.spec.classes, data.digest)}, not "
                         f"{_kind(before['shape'], before['classes'], before['digest'])}); name the folder with that "
                         "data set")
-    rows = torch.cat([saved["labelled"], saved["validation"]]).numpy()
-    return data.with_labels(tuple(before["class_names"]), rows, saved["labels"].numpy())
+    rows, labels = torch.cat([saved["labelled"], saved["validation"]]).numpy(), saved["labels"].numpy()
+    count = len(saved["labelled"])
+    if splits.digest(rows[:count], labels[:count]) != saved["labelled_digest"]:
+        raise UserError("the checkpoint's labels are not those of its own digest; take another checkpoint of the run")
+    return data.with_labels(tuple(before["class_names"]), rows, labels)
 
 
 def _kind(shape: Sequence[int], classes: int, digest: str) -> str:

@@ -85,6 +85,8 @@ def resolve(cfg: Config) -> Config:
         raise UserError(f"--low_density {cfg.low_density}: needs a density model; name its run with --density")
     cfg = dataclasses.replace(cfg, dataset=spec.name, recipe=recipe.name,
                               model=nearest(cfg.model, models.MODELS, "--model"))
+    if not cfg.checkpoint:  # which may be from before this was looked at
+        models.check_options(cfg)
     return dataclasses.replace(cfg, weight=tuple(
         f"{name}={value!r}" for name, value in term_weights(cfg, recipe).items()))
 

@@ -57,7 +57,7 @@ def check_distinct(every: Sequence[Config]) -> None:
     if len({cfg.seed for cfg in every}) == len(every):
         return
     first = every[0]
-    data = datasets.load(first.dataset, first.data_dir, budget=0)
+    data = datasets.load(first.dataset, first.data_dir, world.image_budget(torch.device("cpu")))
     data = data if recipes.find(first.recipe).classifies else data.without_labels()
     chosen = [(cfg.seed, divided(cfg, data.arrays.train_label, data.spec.classes, None)[1]) for cfg in every]
     if len({(seed, split.labelled.tobytes(), split.validation.tobytes()) for seed, split in chosen}) < len(every):

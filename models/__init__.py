@@ -22,16 +22,23 @@ MODELS = {"mlp": mlp.build, "conv-small": conv_small.build, "conv-wide": conv_sm
           "pixelcnn": pixelcnn.build, "ssgan": ssgan.build, "resnet18": resnet.build}
 
 
+def check_options(cfg: Config) -> None:
+    """UserError for a setting of the recipe's that its usual network takes, but the model of the settings does not."""
+    foreign = set().union(*map(_options, MODELS)) - _options(cfg.model)
+    for name in sorted(foreign & type(cfg).__annotations__.keys()):  # the recipe's own
+        if (value := getattr(cfg, name)) != getattr(type(cfg), name):
+            raise UserError(f"--{name} {value}: --model {cfg.model} has no such setting; leave the flag out")
+
+
+def _options(model: str) -> set[str]:
+    return set(inspect.signature(MODELS[model]).parameters)
+
+
 def build(cfg: Config, spec: Spec, names: tuple[str, ...] = ("D", "G")) -> dict[str, nn.Module]:
     """The nets of those names of the pair that the settings name; UserError if it is unknown, lacks one of them or does
     not take images of this shape."""
     model = nearest(cfg.model, MODELS, "--model")
-    taken = inspect.signature(MODELS[model]).parameters
-    others = {name for builder in MODELS.values() for name in inspect.signature(builder).parameters} - taken.keys()
-    for name in others & type(cfg).__annotations__.keys():  # the recipe's own
-        if (value := getattr(cfg, name)) != getattr(type(cfg), name):
-            raise UserError(f"--{name} {value}: --model {model} has no such setting; leave the flag out")
-    nets = MODELS[model](spec, **{name: getattr(cfg, name) for name in taken if hasattr(cfg, name)})
+    nets = MODELS[model](spec, **{name: getattr(cfg, name) for name in _options(model) if hasattr(cfg, name)})
     if lacking := [name for name in names if name not in nets]:
         raise UserError(f"--model {model}: has no net {lacking[0]} ({', '.join(nets)}), which --recipe {cfg.recipe} "
                         f"trains with these settings; use another --model, or settings without it")
