@@ -62,11 +62,9 @@ def resolve(cfg: Config) -> Config:
         without = ", ".join(name for name, other in recipes.RECIPES.items() if not other.classifies)
         raise UserError(f"--dataset {spec.name}: it has no labels, and --recipe {recipe.name} needs some; use --recipe "
                         f"{without}")
-    for flag in () if recipe.classifies else ("labels", "labelled"):
-        if value := getattr(cfg, flag):
+    for flag in () if recipe.classifies else ("labels", "labelled", "label_seed"):
+        if (value := getattr(cfg, flag)) != getattr(type(cfg), flag):
             raise UserError(f"--{flag} {value}: --recipe {recipe.name} uses no labels; leave the flag out")
-    if not recipe.classifies and cfg.label_seed != type(cfg).label_seed:
-        raise UserError(f"--label_seed {cfg.label_seed}: --recipe {recipe.name} uses no labels; leave the flag out")
     check(cfg)
     if cfg.select == "validation" and not recipe.classifies:
         raise UserError(f"--select validation: --recipe {recipe.name} has no classifier, whose accuracy would decide; "

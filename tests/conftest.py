@@ -38,6 +38,22 @@ def write_odd(folder, shape=(8, 8, 1), classes=3, seed=0):
     return h5.write(datasets.path("toy", folder), arrays, "toy", [f"kind {k}" for k in range(classes)], "made up")
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """closed(name): from then on no folder of that name can be looked into, not even by root."""
+    scan = os.scandir
+
+    def close(name):
+        def scandir(path):
+            if os.path.basename(str(path)) == name:  # of a number, too, which rmtree gives
+                raise PermissionError(13, "Permission denied", path)
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return close
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """A folder with the toy data sets in it."""

@@ -256,16 +256,9 @@ def test_the_folder_itself_may_be_a_link(folder, tmp_path):
     assert len(arranged(tmp_path / "link")[0]) == 8
 
 
-def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_told(folder, closed):
     fill(folder, *numbers("cat/{}.jpg"), *numbers("dog/{}.jpg"), "dog/closed/1.jpg")
-    scan = os.scandir
-
-    def closed(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", closed)
+    closed("closed")
     found, problems, _ = arranged(folder)
     assert len(found) == 8
     assert problems == {"dog/closed": "Permission denied"}

@@ -83,21 +83,14 @@ def test_a_table_of_the_last_time_alone_is_told(runs, tmp_path):
         evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "new", "--output", "new/predictions.csv"])
 
 
-def test_linked_and_closed_folders_are_not_left_out_in_silence(runs, tmp_path, monkeypatch):
+def test_linked_and_closed_folders_are_not_left_out_in_silence(runs, tmp_path, closed):
     photographs(tmp_path / "new", restored(runs["gan"])[0], count=1)
     (tmp_path / "other" / "deep").mkdir(parents=True)
     Path("other/link").symlink_to(tmp_path / "new")
     with pytest.raises(UserError, match="--predict other/link: a link to a folder, which is not followed"):
         evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "other"])
     Path("other/link").unlink()
-    scan = os.scandir
-
-    def closed(path):
-        if str(path).endswith("deep"):
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", closed)
+    closed("deep")
     with pytest.raises(UserError, match="--predict other/deep: Permission denied"):
         evaler.main(["--checkpoint", str(runs["gan"]), "--predict", "other"])
 
