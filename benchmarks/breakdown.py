@@ -33,6 +33,7 @@ KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv"
          "optimisers and average": r"aten::_fused_adam|aten::_foreach|aten::lerp|Optimizer",
          "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
          "batch norm": r"aten::.*(batch|instance)_norm", "other operators": r"aten::"}
+BESIDE = "pictures and checkpoints, written beside the steps"
 OUTSIDE = "Python, autograd, launches and waiting"
 
 
@@ -109,7 +110,8 @@ def inside(eager: Run, run: Run, steps: int) -> dict[str, float]:
 
 
 def between(run: Run) -> dict[str, float]:
-    """Milliseconds a step of what the loop does now and then, at the default intervals."""
+    """Milliseconds a step of what the loop does now and then, at the default intervals, until the next step can begin;
+    what another thread writes beside the steps after that is an entry of its own, as if they waited for it."""
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
         training = loop.start(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
         step = run.step
@@ -117,22 +119,24 @@ def between(run: Run) -> dict[str, float]:
                 "evaluation": (training._evaluate, (bar,), run.cfg.eval_every),
                 "samples": (training._pictures, (), getattr(run.cfg, "sample_every", 0)),
                 "checkpoints": (training._save, (), run.cfg.save_every)}
-        found = {}
+        found, beside = {}, 0.0
         for name, (job, arguments, interval) in jobs.items():
             if not interval:
                 continue
-            times = []
+            times, written = [], []
             for _ in range(3):
                 training.waiting = [step()] * run.cfg.log_every
                 common.wait(run.device)
                 start = time.perf_counter()
                 job(*arguments)
-                training._written()  # although it would be written beside the steps
                 common.wait(run.device)
                 times.append(time.perf_counter() - start)
+                training._written()
+                written.append(time.perf_counter() - start)
             found[name] = 1000 * min(times) / interval
+            beside += 1000 * (min(written) - min(times)) / interval
         training.log.close()
-    return found
+    return found | {BESIDE: beside}
 
 
 def draw(path: str, table: dict[str, float], title: str) -> None:

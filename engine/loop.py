@@ -6,7 +6,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ class Training:
         self.log = log.Log(folder, run.cfg, run.state.step)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
         self.waiting: list[torch.Tensor] = []  # losses of steps, still on the device
-        self.writer = ThreadPoolExecutor(1)  # of checkpoints
-        self.writing: Future | None = None
+        self.writer = ThreadPoolExecutor(1)  # of pictures and checkpoints, in their order
+        self.writing: deque[Future] = deque()
+        self.saving: Future | None = None  # the last checkpoint
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
@@ -180,10 +182,10 @@ class Training:
         run, split, state_ = self.run, self.run.pipeline.split, self.state
         if real and not run.data.spec.points:
             images = run.pipeline.storage.take(split.pool[:figures.SAMPLES])
-            self.log.picture(state_.step, "img/real", figures.grid(images))
+            self._write_beside(self.log.picture, state_.step, "img/real", figures.grid(images))
         seen = figures.progress(state_.nets, state_.averaged, run.data, split.labelled, run.cfg.seed, run.device)
         if seen is not None:
-            self.log.picture(state_.step, "img/fake", seen)
+            self._write_beside(self.log.picture, state_.step, "img/fake", seen)
 
     def _not_finite(self, what: str, step: int) -> UserError:
         self._written()
@@ -201,19 +203,26 @@ class Training:
             sums = [t.sum().to(self.run.device) for t in tensors if t.is_floating_point()]
             if sums and not torch.stack(sums).isfinite().all():
                 raise self._not_finite(what, self.state.step)
-        self._written()
+        if self.saving:
+            self.saving.result()  # two copies of the state might be more than fits
         content = copy.deepcopy(self.state.state_dict())  # the next step changes the tensors
-        self.writing = self.writer.submit(self._write, content, current_stream(self.run.device))
+        self.saving = self._write_beside(self._write, content, current_stream(self.run.device))
 
     def _write(self, content: dict[str, Any], stream: torch.cuda.Stream | None) -> None:
         with torch.cuda.stream(stream):
             state.save(content, record(self.run), self.folder, self.cfg.keep)
 
+    def _write_beside(self, job: Callable[..., None], *arguments) -> Future:
+        """Let the writer do that beside the steps; an error of what it did before comes up here."""
+        while self.writing and self.writing[0].done():
+            self.writing.popleft().result()
+        self.writing.append(self.writer.submit(job, *arguments))
+        return self.writing[-1]
+
     def _written(self) -> None:
-        """Wait until the last checkpoint is on the disk; UserError if it could not be written."""
-        if self.writing:
-            writing, self.writing = self.writing, None
-            writing.result()
+        """Wait until all that was to be written is on the disk; UserError or OSError if some of it is not."""
+        while self.writing:
+            self.writing.popleft().result()
 
 
 def begin(run: Run, path: Path | None) -> Training:

@@ -19,6 +19,7 @@ class Step:
     def __init__(self, state: State, players: tuple[Player, ...], pipeline: Pipeline, weights: Mapping[str, float],
                  cfg: Config):
         self.state, self.players, self.pipeline = state, players, pipeline
+        self.done = torch.zeros((), device=pipeline.device)  # steps, where the updates find them
         if cfg.compile:
             torch._dynamo.config.recompile_limit = 64  # each of several runs in one process compiles for its own nets
         if cfg.compile and state.capturable:
@@ -38,20 +39,22 @@ class Step:
         """The losses [per player: its terms, unweighted, then its weighted total] of the last update of each, on the
         device, float32; nothing is read back to the host."""
         values = []
+        self.done.fill_(self.state.step)
         for number, (player, update) in enumerate(zip(self.players, self.updates, strict=True)):
             for turn in range(player.times):
                 position = self.state.step * player.times + turn
-                fetched = self.pipeline.fetch(number, position, labelled=self.state.evaluated in player.trains)
-                done = torch.full((), float(self.state.step), device=self.pipeline.device)
-                self.state.set_average_rate(position + 1)
+                judges = self.state.evaluated in player.trains
+                fetched = self.pipeline.fetch(number, position, labelled=judges)
+                if judges:
+                    self.state.set_average_rate(position + 1)
                 world.seed_noise(self.pipeline.seed, number, position)
-                losses = update(*fetched, done)
+                losses = update(*fetched)
             values.append(losses)
         self.state.step += 1
         return torch.cat(values)
 
     def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., Tensor]:
-        """The player's update as a function of what the pipeline fetched and of the step; its losses."""
+        """The player's update as a function of what the pipeline fetched; its losses."""
         state, pipeline, nets = self.state, self.pipeline, self.state.seen
         factors = {name: weights.get(f"{player.name}/{name}", 1.0) for name in player.terms}
 
@@ -69,11 +72,10 @@ class Step:
         if cfg.compile and state.capturable and not (cfg.flip or cfg.shift):  # whose rows Inductor cannot bound
             batch_of = torch.compile(batch_of, dynamic=False)
 
-        def update(*inputs: Tensor) -> Tensor:
-            *fetched, step = inputs
+        def update(*fetched: Tensor) -> Tensor:
             G = state.nets.get("G")
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
-            batch = batch_of(fetched, step, z)
+            batch = batch_of(fetched, self.done, z)
             told, total = judged(batch)
             move(state, player, total)
             if player.again:

@@ -5,6 +5,7 @@ There o(x) depends on the other images of the batch, in the code also when image
 the others are a fixed set of training images that D keeps (`reference`, in every checkpoint), so that the verdict on an
 image depends on nothing but the weights and the image.
 """
+import functools
 import math
 
 import torch
@@ -46,14 +47,14 @@ class MinibatchDiscrimination(nn.Module):
         """o of the images with features `x` among those with features `beside`: themselves, if it is `x`."""
         if beside is x:
             return self.others / (len(x) - 1) * _ClosenessToOthers.apply(self._kernels(x)).T + self.bias
-        distances = torch.cdist(self._kernels(x), self._kernels(beside), p=1)
+        distances = _distances(self._kernels(x), self._kernels(beside))
         return self.others / len(beside) * torch.exp(-distances).sum(2).T + self.bias
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Scale each kernel so that the nearest other image is 2 away on average, and make the means of o 0."""
         m = self._kernels(x)
-        distances = torch.cdist(m, m, p=1)
+        distances = _distances(m, m)
         distances.diagonal(dim1=1, dim2=2).fill_(math.inf)
         self.log_scale.sub_((0.5 * distances.amin(2).mean(1)).log()[:, None])
         self.bias.sub_(self.forward(x, x).mean(0))  # not self(...), before which `data_init` has this called
@@ -65,7 +66,7 @@ class _ClosenessToOthers(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, m):
-        closeness = torch.cdist(m, m, p=1).neg_().exp_()
+        closeness = _distances(m, m).neg_().exp_()
         ctx.save_for_backward(m, closeness)
         return closeness.sum(2) - 1  # the image itself
 
@@ -74,8 +75,32 @@ class _ClosenessToOthers(torch.autograd.Function):
     def backward(ctx, gradient):
         m, closeness = ctx.saved_tensors
         gradient = -gradient.contiguous()  # it comes transposed, and products of unlike layouts are slow
-        of_distances = (gradient[:, :, None] + gradient[:, None, :]).mul_(closeness)
-        return torch.ops.aten._cdist_backward(of_distances, m, m, 1.0, closeness)  # p = 1 asks for signs alone
+        return _through_distances(m, (gradient[:, :, None] + gradient[:, None, :]).mul_(closeness))
+
+
+def _distances(m: Tensor, beside: Tensor) -> Tensor:
+    """|M_i - M_j|_1 [kernels, B, C] of M_i in [kernels, B, dims] and M_j in [kernels, C, dims]."""
+    # CUDA's cdist gives each pair a block of 256 threads, for a sum of 5 numbers.
+    return distances_by_dimension(m, beside) if m.is_cuda else torch.cdist(m, beside, p=1)
+
+
+def _through_distances(m: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of M [kernels, B, dims] where that of its distances, with both sides of a pair in it, is `gradient`
+    [kernels, B, B]."""
+    if m.is_cuda:
+        return through_distances_by_dimension(m, gradient)
+    return torch.ops.aten._cdist_backward(gradient, m, m, 1.0, gradient)  # p = 1 asks for signs, not for distances
+
+
+def distances_by_dimension(m: Tensor, beside: Tensor) -> Tensor:
+    """`_distances`, a dimension at a time."""
+    pairs = zip(m.unbind(2), beside.unbind(2), strict=True)
+    return functools.reduce(torch.Tensor.add_, ((a[:, :, None] - b[:, None, :]).abs_() for a, b in pairs))
+
+
+def through_distances_by_dimension(m: Tensor, gradient: Tensor) -> Tensor:
+    """`_through_distances`, a dimension at a time."""
+    return torch.stack([(a[:, :, None] - a[:, None, :]).sign_().mul_(gradient).sum(2) for a in m.unbind(2)], 2)
 
 
 class Discriminator(nn.Module):

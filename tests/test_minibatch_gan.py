@@ -2,12 +2,17 @@
 import pytest
 import torch
 
+from models import minibatch
 from models.minibatch import MinibatchDiscrimination
 from tests.test_losses import B, assert_same
 
 
+@pytest.mark.parametrize("on_cuda", [False, True])
 @pytest.mark.parametrize("fitted", [False, True])
-def test_minibatch_features_are_the_papers(fitted):
+def test_minibatch_features_are_the_papers(fitted, on_cuda, monkeypatch):
+    if on_cuda:  # what it computes there
+        monkeypatch.setattr(minibatch, "_distances", minibatch.distances_by_dimension)
+        monkeypatch.setattr(minibatch, "_through_distances", minibatch.through_distances_by_dimension)
     layer = MinibatchDiscrimination(4, others=B - 1, kernels=3, dims=2).double()
     x = torch.randn(B, 4, dtype=torch.float64, requires_grad=True)
     if fitted:

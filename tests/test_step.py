@@ -15,7 +15,12 @@ from tests.steps import weights as weights_of
 
 
 def watched(player, batches):
-    return player._replace(loss=lambda nets, b: batches.append(b) or player.loss(nets, b))
+    """The player, whose batches are kept, each with the step as it was then."""
+    def loss(nets, b):
+        batches.append(b._replace(step=b.step.clone()))
+        return player.loss(nets, b)
+
+    return player._replace(loss=loss)
 
 
 def test_every_update_draws_noise_of_its_own(build):

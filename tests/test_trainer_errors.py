@@ -1,4 +1,6 @@
 """What trainer.py refuses or stops at: a message, and nothing half written."""
+import shutil
+
 import pytest
 import torch
 
@@ -127,6 +129,17 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(data_dir, tmp_path):
         assert "Traceback" not in done.stderr
         assert "cannot be written" in done.stderr
         assert not list(disk.glob("*/*.tmp"))
+
+
+def test_a_picture_that_cannot_be_written_stops_the_run(data_dir, tmp_path):
+    assert trainer(*TOY, "--data_dir", data_dir, "--steps", 2, cwd=tmp_path).returncode == 0
+    pictures = only_run(tmp_path) / "samples"
+    shutil.rmtree(pictures)
+    pictures.write_text("")
+    done = trainer("--checkpoint", only_run(tmp_path), "--steps", 4, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "samples" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_compiler_that_is_missing_is_named_and_leaves_nothing(data_dir, tmp_path, monkeypatch):
