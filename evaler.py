@@ -2,6 +2,7 @@
 
     python evaler.py --checkpoint train_dir                        # the checkpoint written last
     python evaler.py --checkpoint RUN/model-420.pt                 # a certain one
+    python evaler.py --checkpoint RUN1 RUN2 RUN3                   # mean and deviation of runs with other seeds
     python evaler.py --checkpoint RUN --generate 1000              # images, and how near they come to the test images
     python evaler.py --checkpoint RUN --suggest 20                 # images whose labels would help most
     python evaler.py --checkpoint RUN --predict PICTURES           # classes of other pictures, to predictions.csv
@@ -21,8 +22,9 @@ from config import UserError, Within, flags, guarded, parse, within
 class Options:
     """Settings of one evaluation; everything else is in the checkpoint."""
 
-    checkpoint: str
-    """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt."""
+    checkpoint: tuple[str, ...]
+    """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt; of several runs that differ in their
+    seeds the mean."""
     publish: bool = False
     """Copy the pictures that the README shows to figure/result/<dataset>/."""
     device: str = ""
@@ -70,9 +72,16 @@ def main(argv: list[str]) -> None:
     within(options)
     asked = action(argv)
     # Imported here, because the processes that decode pictures import this file, too.
-    from engine import evaluate, state, use
+    from engine import evaluate, mean, state, use
 
-    path, saved = state.selected(options.checkpoint)
+    if not options.checkpoint:
+        raise UserError("--checkpoint: name a run folder, a folder of runs or a model-<step>.pt")
+    if len(options.checkpoint) > 1:
+        if given := [name for name in ("publish", *ACTIONS) if name in flags(argv)]:
+            raise UserError(f"--{given[0]}: of one run; name one behind --checkpoint")
+        mean.over(options.checkpoint, options.data_dir, options.device)
+        return
+    path, saved = state.selected(options.checkpoint[0])
     getattr(use, asked)(options, evaluate.restore(saved, path, options.data_dir, options.device), saved, path)
 
 

@@ -2,6 +2,8 @@
 import contextlib
 import json
 import re
+import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,22 @@ def _versions(versions: dict[str, Any]) -> list[str]:
 
 def _listed(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def mean(runs: list[dict[str, Any]], folder: Path) -> None:
+    """Print the mean of the accuracies of those runs that have one, and their deviation as a sample's (n - 1); write
+    both with all that is known of the runs to seeds-<time>.json in `folder`. Nothing of fewer than two."""
+    shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
+    if len(shares) < 2:
+        return
+    missing = len(runs) - len(shares)
+    print(f"test accuracy {100 * statistics.mean(shares):.2f} ± {100 * statistics.stdev(shares):.2f} % (mean and "
+          f"standard deviation, by n - 1, of {len(shares)} runs"
+          f"{f'; {missing} more did not come to their end' if missing else ''})")
+    path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    write(path, {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares),
+                 "runs": runs})
+    print(path)
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

@@ -5,11 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 
@@ -66,20 +64,12 @@ def check_distinct(every: Sequence[Config]) -> None:
 
 
 def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, folder: Path) -> int:
-    """Train them all as `outcomes` does; prints the mean of their accuracies too, and their deviation as a sample's
-    (n - 1), and writes it with each of them to seeds-<time>.json in `folder`. The exit status is 0 if every run came to
-    its end."""
+    """Train them all as `outcomes` does; prints and writes the mean of their accuracies too, as `report.mean` does. The
+    exit status is 0 if every run came to its end."""
     results = outcomes(lines, begin, device)
     runs = [{"command": " ".join(line), "run": report.folder_named(said), "accuracy": report.share_right(said),
              "status": status} for line, (status, said) in zip(lines, results, strict=True)]
-    shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
-    if len(shares) > 1:
-        missing = len(runs) - len(shares)
-        print(f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation, by "
-              f"n - 1, of {len(shares)} runs{f'; {missing} more did not come to their end' if missing else ''})")
-        path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
-        report.write(path, {"mean": mean(shares), "standard_deviation": stdev(shares), "n": len(shares), "runs": runs})
-        print(path)
+    report.mean(runs, folder)
     return max(status for status, _ in results)
 
 
