@@ -21,6 +21,7 @@ from datasets.storage import current_stream
 from engine import density, evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
 
+WAITING = 8  # pictures and checkpoints that may wait for a slow disk
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 
 
@@ -62,7 +63,8 @@ class Training:
                 bar.update()
                 self._now_and_then(bar)
                 yield
-            self._written()
+            if self.saving:
+                self.saving.result()
             if self.folder / f"model-{state_.step}.pt" not in state.checkpoints(self.folder):
                 self._save()
             self._written()
@@ -214,10 +216,11 @@ class Training:
 
     def _write_beside(self, job: Callable[..., None], *arguments) -> Future:
         """Let the writer do that beside the steps; an error of what it did before comes up here."""
-        while self.writing and self.writing[0].done():
+        added = self.writer.submit(job, *arguments)
+        self.writing.append(added)
+        while self.writing and (self.writing[0].done() or len(self.writing) > WAITING):
             self.writing.popleft().result()
-        self.writing.append(self.writer.submit(job, *arguments))
-        return self.writing[-1]
+        return added
 
     def _written(self) -> None:
         """Wait until all that was to be written is on the disk; UserError or OSError if some of it is not."""

@@ -1,12 +1,14 @@
 """The mean over runs of one configuration that were trained one by one."""
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config import UserError
+from config import Config, UserError, as_dict
 from engine import evaluate, report, state
 
-# Settings that make another sample of the same thing, or none at all.
+# Settings that make another sample of the same thing, or no difference.
 MAY_DIFFER = {"seed", "label_seed", "labelled", "device", "data", "threads", "graph", "compile", "log_every",
               "eval_every", "sample_every", "save_every", "keep", "prefix", "train_dir", "data_dir", "density"}
 
@@ -14,41 +16,60 @@ MAY_DIFFER = {"seed", "label_seed", "labelled", "device", "data", "threads", "gr
 def over(asked: Sequence[str], data_dir: str, device: str) -> None:
     """Count the errors of each run asked for (as --checkpoint), print them and their mean as `report.mean` does, and
     write them beside the first run. UserError where they are not finished runs of one configuration, each another."""
+    # RUNS/* may name those, too.
+    asked = [one for one in asked if not re.fullmatch(r"seeds-[\d-]+\.json", Path(one).name)]
+    if len(asked) < 2:
+        raise UserError("--checkpoint: a mean needs two runs or more")
     check(asked)
-    runs = []
-    for one in asked:
-        path, saved = state.selected(one)
-        run = evaluate.restore(saved, path, data_dir, device)
-        images, labels = run.data.arrays.test_image, run.data.arrays.test_label
-        wrong = evaluate.errors(run.averaged, images, labels, run.device)
-        runs.append({"run": str(path.parent), "checkpoint": path.name, "seed": run.cfg.seed,
-                     "label_seed": run.cfg.label_seed, "labelled_digest": saved["labelled_digest"], "errors": wrong,
-                     "accuracy": 1 - wrong / len(labels)})
-        print(f"{path.parent}: test accuracy {report.accuracy(wrong, len(labels), saved['step'], run.cfg.average)}",
-              flush=True)
-    report.mean(runs, Path(runs[0]["run"]).resolve().parent)
+    runs = [judged(one, data_dir, device) for one in asked]
+    report.mean(runs, Path(os.path.abspath(state.find(asked[0]).parent)).parent)
+
+
+def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:
+    """What is kept of one run; its accuracy is printed."""
+    path, saved = state.selected(asked)
+    run = evaluate.restore(saved, path, data_dir, device)
+    images, labels = run.data.arrays.test_image, run.data.arrays.test_label
+    wrong = evaluate.errors(run.averaged, images, labels, run.device)
+    selection = saved.get("selection", "the last step")
+    print(f"{path.parent}: test accuracy {report.accuracy(wrong, len(labels), saved['step'], run.cfg.average)}; "
+          f"{selection}", flush=True)
+    return {"run": path.parent.resolve().name, "checkpoint": path.name, "selection": selection, "seed": run.cfg.seed,
+            "label_seed": run.cfg.label_seed, "labelled_digest": saved["labelled_digest"], "errors": wrong,
+            "accuracy": 1 - wrong / len(labels)}
 
 
 def check(asked: Sequence[str]) -> None:
     """UserError where they are not finished runs of one configuration, each another."""
     first: dict[str, Any] = {}
-    seen: dict[tuple[int, str], Path] = {}
+    seen: dict[tuple, Path] = {}
     for one in asked:
-        path, saved = state.selected(one)
+        path = state.find(one)  # of a folder the newest, which knows how long the run is
+        saved = state.load(path)
         recipe, cfg = evaluate.settings(saved, path)
         if not recipe.classifies:
             raise UserError(f"--checkpoint {one}: a run of {cfg.recipe} has no accuracy, of which there were a mean; "
                             "leave it out")
-        last = path if Path(one).is_file() else state.checkpoints(path.parent)[-1]
-        if last.name != f"model-{cfg.steps}.pt":
-            raise UserError(f"--checkpoint {one}: {last.name} of {cfg.steps} steps; end it first, with\n"
-                            f"python trainer.py --checkpoint {path.parent}")
-        facts = {f"--{name}": value for name, value in saved["settings"].items() if name not in MAY_DIFFER}
-        with state.fitting(path, "data"):
-            facts["images"] = saved["data"]["digest"][:12]
+        if saved["step"] != cfg.steps:
+            raise UserError(f"--checkpoint {one}: step {saved['step']} of {cfg.steps}; name the run's folder, or end "
+                            f"the run with\npython trainer.py --checkpoint {path.parent}")
+        with state.fitting(path, "contents"):
+            facts = configuration(cfg, saved)
+            sample = cfg.seed, str(saved["labelled_digest"]), tuple(saved["validation"].tolist())
         first = first or facts
         if other := [name for name in first if facts.get(name) != first[name]]:
             raise UserError(f"--checkpoint {one}: not of the same configuration as {asked[0]}: {other[0]} "
                             f"{facts.get(other[0])}, there {first[other[0]]}; name runs that differ in their seeds")
-        if (twin := seen.setdefault((cfg.seed, saved["labelled_digest"]), path)) is not path:
+        if (twin := seen.setdefault(sample, path)) is not path:
             raise UserError(f"--checkpoint {one}: the seed and labelled images of {twin.parent}; name each run once")
+
+
+def configuration(cfg: Config, saved: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in runs of which a mean is made."""
+    facts = {f"--{name}": value for name, value in as_dict(cfg).items() if name not in MAY_DIFFER}
+    facts["--labelled"] = "given" if cfg.labelled else "not given"
+    if cfg.select == "validation":  # it is selected among these
+        facts["--eval_every"] = cfg.eval_every
+    if density := saved["nets"].get("density"):
+        facts["--density, digest"] = bytes(density["digest"].tolist()).hex()[:12]
+    return facts | {"images, digest": str(saved["data"]["digest"])[:12]}

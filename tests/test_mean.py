@@ -4,9 +4,12 @@ from statistics import mean, stdev
 
 import pytest
 
+import datasets
 import evaler
 from config import UserError
-from engine import loop, report
+from datasets import h5
+from engine import command, loop, report
+from tests.conftest import toy_arrays
 
 
 @pytest.fixture
@@ -51,14 +54,58 @@ def test_it_is_of_what_the_trainer_measured(train, capsys):
     ({"seed": 2, "learning_rate_d": 0.01}, "not of the same configuration as .*--learning_rate_d 0.01"),
     ({"seed": 2, "recipe": "catgan"}, "not of the same configuration as .*--recipe catgan, there improved-gan"),
     ({"seed": 2, "dataset": "Digits", "labels": 10}, "not of the same configuration as .*--dataset Digits"),
-    ({"seed": 2, "stop": 2}, r"model-2.pt of 4 steps; end it first"),
+    ({"seed": 2, "precision": "bfloat16"}, "not of the same configuration as .*--precision bfloat16, there float32"),
+    ({"seed": 2, "labelled": "all"}, "not of the same configuration as .*--labels 80, there 8"),
+    ({"seed": 2, "stop": 2}, "step 2 of 4; name the run's folder, or end the run with\npython trainer.py --checkpoint"),
     ({"seed": 2, "recipe": "dcgan", "labels": 0}, "a run of dcgan has no accuracy"),
 ], ids=str)
 def test_runs_of_which_there_is_no_mean_are_refused(train, other, found):
-    folders = train(prefix="first"), train(prefix="second", **other)
+    folders = (train(prefix="first", precision="float32"),
+               train(prefix="second", **{"precision": "float32", **other}))
     with pytest.raises(UserError, match=found):
         evaluate(*folders)
     assert not list(folders[0].parent.glob("seeds-*"))
+
+
+def test_the_same_settings_with_other_images_are_refused(train, tmp_path):
+    other = datasets.path("Grey8", tmp_path / "other")
+    h5.write(other, toy_arrays((8, 8, 1), seed=1), "Grey8", tuple("abcd"), "other images")
+    folders = train(prefix="first"), train(prefix="second", seed=2, data_dir=tmp_path / "other")
+    with pytest.raises(UserError, match="images, digest"):
+        evaluate(*folders)
+
+
+def test_named_rows_and_chosen_ones_are_no_samples_of_one_thing(train, tmp_path):
+    first = train(prefix="first")
+    folders = [train(prefix=f"{seed}", seed=seed, labelled=str(first / "labelled.txt")) for seed in (2, 3)]
+    with pytest.raises(UserError, match="--labelled given, there not given"):
+        evaluate(first, *folders)
+    evaluate(*folders)
+
+
+def test_a_run_that_was_gone_on_with_counts_by_its_newest_checkpoint(train, capsys):
+    """Its best one on validation images is of before, when the run was to be shorter."""
+    how = {"select": "validation", "validation": 20, "eval_every": 1}
+    straight, longer = train(prefix="a", seed=2, **how), train(prefix="b", steps=2, **how)
+    with pytest.raises(UserError, match="--epochs"):
+        evaluate(straight, longer)
+    run, path = command.asked(["--checkpoint", str(longer), "--steps", "4"])
+    assert loop.go([loop.begin(run, path)]) == [None]
+    evaluate(straight, longer)
+    evaluate(*straight.parent.glob("*"))  # what was written is no run
+    assert "best on validation" in capsys.readouterr().out
+
+
+def test_a_run_named_twice_is_refused(train):
+    first, second = train(prefix="a"), train(prefix="b", seed=2)
+    with pytest.raises(UserError, match="name each run once"):
+        evaluate(first, second, first.parent)
+
+
+def test_a_mean_needs_two_runs(train):
+    first = train()
+    with pytest.raises(UserError, match="two runs or more"):
+        evaluate(first, first.parent / "seeds-20261126-182444.json")
 
 
 def test_what_needs_one_run_is_refused_for_several():

@@ -22,6 +22,7 @@ def test_minibatch_features_are_the_papers(fitted, on_cuda, monkeypatch):
     M = [sum(x[i, a] * T[a] for a in range(4)) for i in range(B)]  # [3, 2] each
     distances = {(i, j): (M[i] - M[j]).abs().sum(1) for i in range(B) for j in range(B) if i != j}
     o = torch.stack([sum((-distances[i, j]).exp() for j in range(B) if j != i) for i in range(B)]) + layer.bias
+    torch.testing.assert_close(layer(x, x.clone()), layer(x, x) * (B - 1) / B + (B - 1) / B + layer.bias / B)
     upstream = torch.randn(B, 3, dtype=torch.float64)
     assert_same((layer(x, x) * upstream).sum(), (o * upstream).sum(), x, layer.theta, layer.log_scale, layer.bias)
     if fitted:  # the nearest other image is 2 away on average, by each kernel

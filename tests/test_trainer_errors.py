@@ -131,15 +131,19 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(data_dir, tmp_path):
         assert not list(disk.glob("*/*.tmp"))
 
 
-def test_a_picture_that_cannot_be_written_stops_the_run(data_dir, tmp_path):
+@pytest.mark.parametrize(("flags", "last"), [
+    (["--steps", "60", "--sample_every", "1", "--save_every", "60"], "model-2.pt"),  # long before its end
+    (["--steps", "4"], "model-4.pt")])  # the picture of the last step does not take the checkpoint with it
+def test_a_picture_that_cannot_be_written_stops_the_run(flags, last, data_dir, tmp_path):
     assert trainer(*TOY, "--data_dir", data_dir, "--steps", 2, cwd=tmp_path).returncode == 0
     pictures = only_run(tmp_path) / "samples"
     shutil.rmtree(pictures)
     pictures.write_text("")
-    done = trainer("--checkpoint", only_run(tmp_path), "--steps", 4, cwd=tmp_path)
+    done = trainer("--checkpoint", only_run(tmp_path), *flags, cwd=tmp_path)
     assert done.returncode == 2
     assert "samples" in done.stderr
     assert "Traceback" not in done.stderr
+    assert state.checkpoints(only_run(tmp_path))[-1].name == last
 
 
 def test_a_compiler_that_is_missing_is_named_and_leaves_nothing(data_dir, tmp_path, monkeypatch):
