@@ -20,9 +20,9 @@ def over(asked: Sequence[str], data_dir: str, device: str) -> None:
     asked = [one for one in asked if not re.fullmatch(r"seeds-[\d-]+\.json", Path(one).name)]
     if len(asked) < 2:
         raise UserError("--checkpoint: a mean needs two runs or more")
-    check(asked)
+    common = check(asked)
     runs = [judged(one, data_dir, device) for one in asked]
-    report.mean(runs, Path(os.path.abspath(state.find(asked[0]).parent)).parent)
+    report.mean(runs, Path(os.path.abspath(state.find(asked[0]).parent)).parent, configuration=common)
 
 
 def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:
           f"{selection}", flush=True)
     return {"run": path.parent.resolve().name, "checkpoint": path.name, "selection": selection, "seed": run.cfg.seed,
             "label_seed": run.cfg.label_seed, "labelled_digest": saved["labelled_digest"], "errors": wrong,
-            "accuracy": 1 - wrong / len(labels)}
+            "test_images": len(labels), "accuracy": 1 - wrong / len(labels), "versions": saved["versions"]}
 
 
-def check(asked: Sequence[str]) -> None:
-    """UserError where they are not finished runs of one configuration, each another."""
+def check(asked: Sequence[str]) -> dict[str, Any]:
+    """The configuration of those runs. UserError where they are not finished runs of one, each another."""
     first: dict[str, Any] = {}
     seen: dict[tuple, Path] = {}
     for one in asked:
@@ -62,6 +62,7 @@ def check(asked: Sequence[str]) -> None:
                             f"{facts.get(other[0])}, there {first[other[0]]}; name runs that differ in their seeds")
         if (twin := seen.setdefault(sample, path)) is not path:
             raise UserError(f"--checkpoint {one}: the seed and labelled images of {twin.parent}; name each run once")
+    return first
 
 
 def configuration(cfg: Config, saved: dict[str, Any]) -> dict[str, Any]:
@@ -72,4 +73,7 @@ def configuration(cfg: Config, saved: dict[str, Any]) -> dict[str, Any]:
         facts["--eval_every"] = cfg.eval_every
     if density := saved["nets"].get("density"):
         facts["--density, digest"] = bytes(density["digest"].tolist()).hex()[:12]
+    # Rates and ramps of a run that was made longer are those of the former length up to there.
+    facts["steps before"] = [entry["steps_before"] for entry in saved["resumed"]
+                             if entry.get("steps_before", cfg.steps) != cfg.steps] or "the same"
     return facts | {"images, digest": str(saved["data"]["digest"])[:12]}

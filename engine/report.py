@@ -178,7 +178,8 @@ def _numbers(result: dict[str, Any]) -> list[str]:
 
 def _versions(versions: dict[str, Any]) -> list[str]:
     lines = [f"* Trained with {_listed(versions['training'])}."]
-    lines += [f"* From step {entry['step']} with {_listed(entry['versions'])}." for entry in versions["resumed"]]
+    lines += [f"* From step {entry['step']} with {_listed(entry['versions'])}; the run was to have "
+              f"{entry.get('steps_before', 'as many')} steps before." for entry in versions["resumed"]]
     return [*lines, f"* Evaluated with {_listed(versions['evaluation'])}."]
 
 
@@ -186,9 +187,10 @@ def _listed(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def mean(runs: list[dict[str, Any]], folder: Path) -> None:
+def mean(runs: list[dict[str, Any]], folder: Path, **common: Any) -> None:
     """Print the mean of the accuracies of those runs that have one, and their deviation as a sample's (n - 1); write
-    both with all that is known of the runs to seeds-<time>.json in `folder`. Nothing of fewer than two."""
+    both with what is known of each run and is common to all to seeds-<time>.json in `folder`. Nothing of fewer than
+    two."""
     shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
     if len(shares) < 2:
         return
@@ -198,7 +200,7 @@ def mean(runs: list[dict[str, Any]], folder: Path) -> None:
           f"{f'; {missing} more did not come to their end' if missing else ''})")
     path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
     write(path, {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares),
-                 "runs": runs})
+                 **common, "runs": runs})
     print(path)
 
 

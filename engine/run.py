@@ -175,7 +175,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
         state.load_state_dict(saved)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
     return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device,
-               provenance(saved))
+               provenance(saved, cfg.steps))
 
 
 def divided(cfg: Config, labels: np.ndarray, classes: int,
@@ -204,15 +204,17 @@ def step_flop(D: nn.Module, spec: Spec, cfg: Config) -> float:
     return 12 * cfg.batch_size * (counts[1] - counts[0])
 
 
-def provenance(saved: dict[str, Any] | None) -> dict[str, Any]:
-    """The versions with which the run was begun, and those of every continuation that found others than before."""
+def provenance(saved: dict[str, Any] | None, steps: int) -> dict[str, Any]:
+    """The versions with which the run was begun, and of every continuation with others, or with another number of
+    steps, its first step, its versions and the number of steps before."""
     now = world.versions()
     if saved is None:
         return {"versions": now, "resumed": []}
     versions, resumed = saved["versions"], saved["resumed"]
-    before = resumed[-1]["versions"] if resumed else versions
-    return {"versions": versions,
-            "resumed": resumed if now == before else [*resumed, {"step": saved["step"], "versions": now}]}
+    before, length = resumed[-1]["versions"] if resumed else versions, saved["settings"]["steps"]
+    if now != before or steps != length:
+        resumed = [*resumed, {"step": saved["step"], "versions": now, "steps_before": length}]
+    return {"versions": versions, "resumed": resumed}
 
 
 def storage_place(asked: str, data: Data, device: torch.device) -> str:

@@ -70,6 +70,9 @@ def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, fo
     runs = [{"command": " ".join(line), "run": report.folder_named(said), "accuracy": report.share_right(said),
              "status": status} for line, (status, said) in zip(lines, results, strict=True)]
     report.mean(runs, folder)
+    if any(status == 130 for status, _ in results):
+        print("Go on with each run that stopped and start those that were not begun; then the mean is told by\n"
+              "python evaler.py --checkpoint RUN1 RUN2 ...", file=sys.stderr)
     return max(status for status, _ in results)
 
 

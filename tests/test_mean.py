@@ -42,6 +42,7 @@ def test_it_is_of_what_the_trainer_measured(train, capsys):
     expected = f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation"
     assert expected in said
     written = json.loads(next(folders[0].parent.glob("seeds-*.json")).read_text())
+    assert written["configuration"]["--steps"] == 1
     assert written["mean"] == pytest.approx(mean(shares))
     assert written["standard_deviation"] == pytest.approx(stdev(shares))
     assert [run["accuracy"] for run in written["runs"]] == pytest.approx(shares)
@@ -86,13 +87,14 @@ def test_named_rows_and_chosen_ones_are_no_samples_of_one_thing(train, tmp_path)
 def test_a_run_that_was_gone_on_with_counts_by_its_newest_checkpoint(train, capsys):
     """Its best one on validation images is of before, when the run was to be shorter."""
     how = {"select": "validation", "validation": 20, "eval_every": 1}
-    straight, longer = train(prefix="a", seed=2, **how), train(prefix="b", steps=2, **how)
-    with pytest.raises(UserError, match="--epochs"):
-        evaluate(straight, longer)
-    run, path = command.asked(["--checkpoint", str(longer), "--steps", "4"])
-    assert loop.go([loop.begin(run, path)]) == [None]
-    evaluate(straight, longer)
-    evaluate(*straight.parent.glob("*"))  # what was written is no run
+    longer = [train(prefix=f"{seed}", seed=seed, steps=2, **how) for seed in (1, 2)]
+    for folder in longer:
+        run, path = command.asked(["--checkpoint", str(folder), "--steps", "4"])
+        assert loop.go([loop.begin(run, path)]) == [None]
+    evaluate(*longer)
+    evaluate(*longer[0].parent.glob("*"))  # what was written is no run
+    with pytest.raises(UserError, match=r"steps before the same, there \[2\]"):
+        evaluate(*longer, train(prefix="straight", seed=3, **how))
     assert "best on validation" in capsys.readouterr().out
 
 

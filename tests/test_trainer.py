@@ -179,7 +179,7 @@ def test_losses_not_yet_written_outlive_the_process(data_dir, tmp_path):
     assert [line for line in longer if line["step"] != 7] == whole
 
 
-def test_a_run_keeps_the_versions_that_it_was_begun_with(data_dir, tmp_path):
+def test_a_run_keeps_the_versions_and_lengths_that_it_had(data_dir, tmp_path):
     def facts():
         return json.loads((run / "config.json").read_text())
 
@@ -188,10 +188,13 @@ def test_a_run_keeps_the_versions_that_it_was_begun_with(data_dir, tmp_path):
     ours = facts()["versions"]
     assert facts()["resumed"] == []
     edit(run / "model-2.pt", lambda saved: saved["versions"].update(torch="0.4"))
+    went_on = []
     for steps in (3, 4):  # the second time on the machine of the first
+        went_on.append({"step": steps - 1, "versions": ours, "steps_before": steps - 1})
         assert trainer("--checkpoint", run, "--steps", steps, cwd=tmp_path).returncode == 0
         assert facts()["versions"] == ours | {"torch": "0.4"}
-        assert facts()["resumed"] == [{"step": 2, "versions": ours}]
+        assert facts()["resumed"] == went_on
+    assert trainer("--checkpoint", run, "--log_every", 7, cwd=tmp_path).returncode == 0  # nothing to tell
     saved = state.load(run / "model-4.pt")
     assert (saved["versions"], saved["resumed"]) == (facts()["versions"], facts()["resumed"])
 
