@@ -33,7 +33,7 @@ KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv"
          "optimisers and average": r"aten::_fused_adam|aten::_foreach|aten::lerp|Optimizer",
          "casts and copies": r"aten::(copy_|_to_copy|to|cat)$",
          "batch norm": r"aten::.*(batch|instance)_norm", "other operators": r"aten::"}
-BESIDE = "pictures and checkpoints, written beside the steps"
+BESIDE = "written beside the steps"
 OUTSIDE = "Python, autograd, launches and waiting"
 
 
