@@ -218,7 +218,7 @@ class Training:
         """Let the writer do that beside the steps; an error of what it did before comes up here."""
         added = self.writer.submit(job, *arguments)
         self.writing.append(added)
-        while self.writing and (self.writing[0].done() or len(self.writing) > WAITING):
+        while self.writing[0] is not added and (self.writing[0].done() or len(self.writing) > WAITING):
             self.writing.popleft().result()
         return added
 

@@ -1,12 +1,13 @@
 """What trainer.py refuses or stops at: a message, and nothing half written."""
 import shutil
+from concurrent.futures import wait
 
 import pytest
 import torch
 
 import datasets
 from datasets import h5
-from engine import state
+from engine import loop, state
 from tests.conftest import toy_arrays
 from tests.mirror import mounted
 from tests.runs import TOY, only_run, trainer
@@ -144,6 +145,17 @@ def test_a_picture_that_cannot_be_written_stops_the_run(flags, last, data_dir, t
     assert "samples" in done.stderr
     assert "Traceback" not in done.stderr
     assert state.checkpoints(only_run(tmp_path))[-1].name == last
+
+
+def test_a_failed_picture_takes_no_checkpoint_with_it(build):
+    training = loop.start(build())
+    (training.folder / "samples").write_text("")
+    training._pictures()
+    wait(training.writing)
+    with pytest.raises(OSError, match="samples"):
+        training._save()
+    training.close()
+    assert state.checkpoints(training.folder)
 
 
 def test_a_compiler_that_is_missing_is_named_and_leaves_nothing(data_dir, tmp_path, monkeypatch):
