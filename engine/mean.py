@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from config import Config, UserError, as_dict
-from engine import evaluate, report, state
+from engine import command, evaluate, report, state
 
-# Settings that make another sample of the same thing, or no difference.
-MAY_DIFFER = {"seed", "label_seed", "labelled", "device", "data", "threads", "graph", "compile", "log_every",
-              "eval_every", "sample_every", "save_every", "keep", "prefix", "train_dir", "data_dir", "density"}
+# Settings that make another sample of the same thing, or no difference; some are compared in another way below.
+MAY_DIFFER = command.MAY_CHANGE - {"steps", "epochs"} | {"seed", "label_seed", "labelled", "threads", "compile",
+                                                         "prefix", "train_dir"}
 
 
 def over(asked: Sequence[str], data_dir: str, device: str) -> None:

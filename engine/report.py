@@ -194,13 +194,13 @@ def mean(runs: list[dict[str, Any]], folder: Path, **common: Any) -> None:
     shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
     if len(shares) < 2:
         return
+    found = {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares)}
     missing = len(runs) - len(shares)
-    print(f"test accuracy {100 * statistics.mean(shares):.2f} ± {100 * statistics.stdev(shares):.2f} % (mean and "
-          f"standard deviation, by n - 1, of {len(shares)} runs"
+    print(f"test accuracy {100 * found['mean']:.2f} ± {100 * found['standard_deviation']:.2f} % (mean and standard "
+          f"deviation, by n - 1, of {len(shares)} runs"
           f"{f'; {missing} more did not come to their end' if missing else ''})")
     path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    write(path, {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares),
-                 **common, "runs": runs})
+    write(path, {**found, **common, "runs": runs})
     print(path)
 
 

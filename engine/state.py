@@ -110,6 +110,7 @@ def fitting(path: Path, what: str) -> Iterator[None]:
     """Turn what goes wrong inside, when a checkpoint from `path` is taken apart, into UserError."""
     try:
         yield
+    # RuntimeError: load_state_dict; ArithmeticError: a number that is infinite.
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: its {what} do not fit this version of the toolkit ({reason}); take another "
