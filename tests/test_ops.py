@@ -164,6 +164,14 @@ def test_same_padding_is_tensorflows(size, kernel, before, after):
     assert ops.SameConv2d(1, 1, kernel, 2)(torch.zeros(1, 1, size, size)).shape[-1] == (size + 1) // 2
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("height", "width", "kernel"), [(6, 7, 3), (7, 6, 3), (6, 7, 5), (8, 8, 5), (5, 5, 3)])
+def test_same_conv_is_the_convolution_of_the_padded_image(height, width, kernel, stride):
+    layer, x = ops.SameConv2d(2, 3, kernel, stride).double(), torch.randn(4, 2, height, width, dtype=torch.double)
+    padded = functional.pad(x, [n for size in (width, height) for n in ops.same_padding(size, kernel, stride)])
+    torch.testing.assert_close(layer(x), functional.conv2d(padded, layer.weight, layer.bias, stride))
+
+
 def test_shift_batch_norm_uses_batch_statistics_in_evaluation_too():
     norm = ops.ShiftBatchNorm(3).eval()
     out = norm(torch.randn(50, 3) * 4 + 2)
