@@ -1,8 +1,10 @@
 """The convolutional nets of Dai et al. 2017 (SVHN, CIFAR-10), code: model.py of kimiyoung/ssl_bad_gan at 2863f0a.
 
-Where the code's initial weights are not documented they are those of conv-small. The encoder's last layer has a trained
-scale and initial outputs of deviation 0.1, as the last layers of D and G have.
+Weight-normalised layers start as N(0, 0.05^2); the last ones of D, G and the encoder have a trained scale and initial
+outputs of deviation 0.1. The others start as they did in the code's torch 0.1.12.
 """
+import math
+
 from torch import Tensor, nn
 
 from config import Spec
@@ -24,7 +26,19 @@ def discriminator(spec: Spec, logits: int) -> nn.Module:
 
 def generator(spec: Spec) -> nn.Module:
     """conv-small's, but the batch norms scale too and keep running averages, with which samples are drawn."""
-    return conv_small.Generator(spec, norms=(nn.BatchNorm1d, nn.BatchNorm2d))
+    return _start(conv_small.Generator(spec, norms=(nn.BatchNorm1d, nn.BatchNorm2d)))
+
+
+def _start(net: nn.Module) -> nn.Module:
+    """Let what has no weight norm start as in torch 0.1.12: weights U(-1, 1) / sqrt(inputs), where today's torch counts
+    a transposed convolution's outputs, and gains of batch norms U(0, 1)."""
+    for layer in net.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(layer.weight)
+        elif isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and not hasattr(layer, "parametrizations"):
+            inputs = layer.in_channels * layer.weight[0, 0].numel() if layer.weight.dim() == 4 else layer.in_features
+            nn.init.uniform_(layer.weight, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
+    return net
 
 
 class Encoder(nn.Module):
@@ -44,12 +58,10 @@ class Encoder(nn.Module):
 
 
 def _down(inputs: int, outputs: int) -> list[nn.Module]:
-    layer = nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False)
-    nn.init.normal_(layer.weight, std=0.05)
-    return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def build(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
     """D, G and the encoder E for sizes that are multiples of 8, at least 16."""
     conv_small.check_size(spec, "conv-badgan")
-    return {"D": discriminator(spec, spec.logits(head)), "G": generator(spec), "E": Encoder(spec)}
+    return {"D": discriminator(spec, spec.logits(head)), "G": generator(spec), "E": _start(Encoder(spec))}

@@ -21,7 +21,12 @@ WIDTHS = (32, 64, 128, 256, 256)  # of the first halvings; 512 of all later ones
 def _norm(kind: str, channels: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
-    return nn.InstanceNorm2d(channels, eps=1e-6, affine=True) if kind == "instance" else nn.Identity()
+    if kind == "none":
+        return nn.Identity()
+    layer = nn.InstanceNorm2d(channels, eps=1e-6, affine=True)
+    nn.init.normal_(layer.weight, 1.0, 0.02)
+    nn.init.normal_(layer.bias, 0.0, 0.02)
+    return layer
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
@@ -66,6 +71,10 @@ def _halvings(size: int) -> list[int]:
     return sizes
 
 
+def _start_transposed(layer: nn.Module) -> None:
+    nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02)
+
+
 class Up(nn.Module):
     """Twice the size: bilinear or nearest resize and a 3x3 convolution, or a stride-2 transposed one."""
 
@@ -76,7 +85,7 @@ class Up(nn.Module):
             self.conv = _conv(inputs, outputs, 3)
         else:
             self.conv = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
-            nn.init.trunc_normal_(self.conv.weight, std=0.01, a=-0.02, b=0.02)
+            _start_transposed(self.conv)
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,6 +111,8 @@ class Generator(nn.Module):
         self.up = nn.Sequential(*[layer for a, b in itertools.pairwise(widths)
                                   for layer in (Up(a, b, deconv_type), nn.ReLU(), _norm(norm_type, b))])
         self.out = _conv(widths[-1], channels, 1)
+        if deconv_type == "transpose":  # of one pixel, it is a convolution
+            _start_transposed(self.out)
 
     def prior(self, n: int, device: torch.device | str) -> Tensor:
         return torch.rand(n, self.n_z, device=device) * 2 - 1

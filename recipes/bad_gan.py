@@ -21,7 +21,8 @@ Where this differs from the code, and why:
   updates;
 - nothing is selected on the test set; the code reports its smallest test error. As there, no average of the weights;
 - labelled images stay in the unlabelled pool of MNIST too, where the code removes them;
-- G's unlabelled images are not those of D's update, which SVHN and CIFAR-10 use again;
+- G's unlabelled images are not those of D's update, which SVHN and CIFAR-10 use again, and G is fitted to one batch of
+  z (ops.data_init), there to several;
 - SVHN's rates fall to 0; there they stay at 0.0001 from the last tenth of their fall on, and training does not end;
 - the MLP pair is improved_gan.py's, whose batch norm has no gain; sigma has no 1e-8 added to it;
 - the schedules of Digits, MNIST and Fashion are ours, short, for a CPU: 40 epochs of MNIST, where the code has 2000

@@ -20,12 +20,14 @@ from .player import Player, Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Config):
-    """How the classifier is moved, and the setting of the networks of manifold-gan."""
+    """How the classifier is moved, and settings of the networks of manifold-gan and ssgan."""
 
     optimiser: Literal["adam", "sgd"] = "adam"
     """adam as in improved-gan, or sgd with momentum 0.9 and weight decay 0.0001."""
     pool: Literal["average", "max"] = "average"
     """Global pool of conv-small (manifold-gan's is max)."""
+    norm_type: Literal["batch", "instance", "none"] = "batch"
+    """Normalisation (--model ssgan)."""
 
 
 def published(spec: Spec) -> dict:

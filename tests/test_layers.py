@@ -135,20 +135,17 @@ def test_every_model_has_its_layers_here():
 
 @pytest.mark.parametrize(("model", "dataset", "shape", "deviation"), [
     ("mlp", "MNIST", GREY, 0.1), ("conv-small", "CIFAR10", COLOUR, 0.05), ("conv-small", "SVHN", COLOUR, 0.05),
-    ("conv-badgan", "SVHN", COLOUR, 0.05), ("conv-minibatch", "CIFAR10", COLOUR, 0.05)])
-def test_weights_start_with_the_published_deviation(model, dataset, shape, deviation):
-    """Of N(0, deviation^2), in every weight-normalised layer and in G's deconvolutions."""
+    ("conv-badgan", "SVHN", COLOUR, 0.05), ("conv-minibatch", "CIFAR10", COLOUR, 0.05),
+    ("pixelcnn", "MNIST", GREY, 0.05)])
+def test_weights_with_weight_norm_start_with_the_published_deviation(model, dataset, shape, deviation):
+    """Of N(0, deviation^2)."""
     torch.manual_seed(0)
     for net in MODELS[model](Spec(dataset, shape, 10)).values():
         for layer in net.modules():
             if hasattr(layer, "parametrizations"):
                 weight = layer.parametrizations.weight.original
-            elif isinstance(layer, nn.ConvTranspose2d):
-                weight = layer.weight
-            else:
-                continue
-            assert weight.std().item() == pytest.approx(deviation, rel=4 / weight.numel() ** 0.5)
-            assert abs(weight.mean().item()) < 4 * deviation / weight.numel() ** 0.5
+                assert weight.std().item() == pytest.approx(deviation, rel=4 / weight.numel() ** 0.5)
+                assert abs(weight.mean().item()) < 4 * deviation / weight.numel() ** 0.5
 
 
 def cut(deviation):
@@ -165,10 +162,21 @@ def he(weight):
     return (2 / (weight.shape[1] * weight[0, 0].numel())) ** 0.5
 
 
+def by_inputs(weight):
+    """That of U(-1, 1) / sqrt(inputs), of a dense layer or a transposed convolution."""
+    inputs = weight.shape[1] if weight.dim() == 2 else weight.shape[0] * weight[0, 0].numel()
+    return (3 * inputs) ** -0.5
+
+
 @pytest.mark.parametrize(("model", "net", "options", "expected"), [
+    ("mlp", "G", {}, {nn.Linear: glorot}),
+    ("conv-small", "G", {}, {nn.Linear: lambda _: 0.05, nn.ConvTranspose2d: lambda _: 0.05}),
+    ("conv-badgan", "G", {}, {nn.Linear: by_inputs, nn.ConvTranspose2d: by_inputs}),
+    ("conv-badgan", "E", {}, {nn.Conv2d: lambda weight: by_inputs(weight.transpose(0, 1))}),
     ("ssgan", "D", {}, {nn.Linear: glorot, nn.Conv2d: glorot}),
     ("ssgan", "G", {}, {nn.Linear: glorot, nn.Conv2d: glorot}),
-    ("ssgan", "G", {"deconv_type": "transpose"}, {nn.ConvTranspose2d: lambda _: cut(0.01)}),
+    ("ssgan", "G", {"deconv_type": "transpose"},
+     {nn.ConvTranspose2d: lambda _: cut(0.01), nn.Conv2d: lambda _: cut(0.01)}),
     ("dcgan", "D", {}, {nn.Linear: glorot, nn.Conv2d: lambda _: cut(0.02)}),
     ("dcgan", "G", {}, {nn.ConvTranspose2d: lambda _: cut(0.02)}),
     ("blog", "D", {}, {nn.Linear: glorot, nn.Conv2d: glorot}),
@@ -178,10 +186,23 @@ def test_weights_without_weight_norm_start_with_the_published_deviation(model, n
     torch.manual_seed(0)
     for layer in MODELS[model](Spec("a", COLOUR, 10), **options)[net].modules():
         for kind, deviation in expected.items():
-            if isinstance(layer, kind):
+            if isinstance(layer, kind) and not hasattr(layer, "parametrizations"):
                 exact = pytest.approx(deviation(layer.weight), rel=4 / layer.weight.numel() ** 0.5)
                 assert layer.weight.std().item() == exact
                 assert layer.bias is None or not layer.bias.any()
+
+
+def test_gains_of_norms_start_as_in_the_references():
+    """Of ssl_bad_gan's torch 0.1.12 between 0 and 1; of ssgan's instance norm near 1, and its offsets near 0."""
+    torch.manual_seed(0)
+    nets = MODELS["conv-badgan"](Spec("a", COLOUR, 10))
+    gains = torch.cat([m.weight for net in nets.values() for m in net.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert (gains.min().item(), gains.mean().item(), gains.max().item()) == pytest.approx((0, 0.5, 1), abs=0.05)
+    D = MODELS["ssgan"](Spec("a", COLOUR, 10), norm_type="instance")["D"]
+    norms = [m for m in D.modules() if isinstance(m, nn.InstanceNorm2d)]
+    for name, mean in (("weight", 1), ("bias", 0)):
+        values = torch.cat([getattr(m, name) for m in norms])
+        assert (values.mean().item(), values.std().item()) == pytest.approx((mean, 0.02), abs=0.005)
 
 
 PIXELS = {("mlp", "MNIST"): (0, 1), ("resnet18", "own"): (0, 1), ("conv-small", "CIFAR10"): (-127.5 / 128, 127.5 / 128),

@@ -14,6 +14,7 @@ from config import Spec, UserError
 from engine import evaluate, report, state
 from models import pixelcnn
 from tests.runs import evaluated
+from tests.steps import assert_as_printed, in_double
 
 CPU = torch.device("cpu")
 
@@ -120,6 +121,13 @@ def written_out(x, logits, means, log_scales, coefficients):
                 total = total + p.log()
         found.append(total)
     return torch.stack(found)
+
+
+def test_the_loss_is_as_printed(build):
+    run = build("pixelcnn", mixtures=2, batch_size=2)
+    batch = in_double(run, 0)
+    log_p = written_out(batch.x_unl, *run.state.nets["P"](batch.x_unl))
+    assert_as_printed(run, 0, batch, {"bits_per_dimension": -log_p.mean() / math.log(2) / 64})
 
 
 @pytest.mark.parametrize("colours", [1, 3])

@@ -88,6 +88,16 @@ def test_the_settings_of_each_data_set_train(recipe, dataset, random_bytes, monk
     assert torch.tensor(steps(engine_run.build(cfg), 1)).isfinite().all()
 
 
+@pytest.mark.parametrize(("recipe", "of_digits", "of_colours"), [
+    ("improved-gan", "pool", "labelled"), ("minibatch-gan", "pool", "labelled"), ("bad-gan", "pool", "labelled"),
+    ("ct-gan", "pool", "labelled"), ("manifold-gan", "pool", "pool")])
+def test_the_initialisation_is_of_the_images_of_the_references(recipe, of_digits, of_colours):
+    found = recipes.find(recipe)
+    for name, which in (("MNIST", of_digits), ("CIFAR10", of_colours)):
+        assert found.init_images(recipes.defaults(found, datasets.DATASETS[name].spec)) == which
+    assert engine_run.INIT_IMAGES == 500
+
+
 def losses_of(run, number, batch):
     torch.manual_seed(0)  # for what the loss itself draws, as the directions of manifold-gan
     return run.players[number].loss(run.state.seen, batch)

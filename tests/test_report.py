@@ -1,8 +1,10 @@
+import dataclasses
 import json
 import os
 
 import pytest
 
+import recipes
 from config import UserError
 from engine import report
 
@@ -46,6 +48,10 @@ def test_a_network_of_the_usual_settings_is_the_same(run):
     neighbour(run.parent, "alone", settings={"pool": "average"})
     assert report.baseline(run, FACTS)["run"] == "alone"
     assert report.baseline(run, {**FACTS, "settings": {**FACTS["settings"], "pool": "max"}}) is None
+
+
+def test_a_baseline_can_have_every_setting_of_a_network():
+    assert report.NETWORK.keys() <= {field.name for field in dataclasses.fields(recipes.find("supervised").settings)}
 
 
 def test_the_newest_baseline_counts(run):
