@@ -50,7 +50,7 @@ class Within(NamedTuple):
 
 Count = Annotated[int, Within(1)]
 CountOrNone = Annotated[int, Within(0)]
-Updates = Annotated[int, Within(1, 1000)]  # of a player in a step, for whose end an interrupt waits
+Updates = Annotated[int, Within(1, 1000)]  # of a player in a step; an interrupt waits for the step's end
 Seed = Annotated[int, Within(0, 2**32 - 1)]
 Threads = Annotated[int, Within(0, 1024)]  # of some tens of thousands torch crashes
 Rate = Annotated[float, Within(0, 10)]
@@ -63,7 +63,7 @@ class Config:
     """Settings that every recipe has; a recipe adds its own by subclassing."""
 
     dataset: str = "Digits"
-    """Data set: Digits, Circles (both embedded), MNIST, Fashion, SVHN, CIFAR10."""
+    """Data set: Digits, Circles (both embedded), MNIST, Fashion, SVHN, CIFAR10, or one of your own."""
     recipe: str = "improved-gan"
     """Training method: one file of recipes/."""
     model: str = "mlp"
@@ -229,6 +229,7 @@ def _unframed(box: str) -> str:
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
     parts = [*re.split("[─-]{10,}", " ".join(lines).lstrip("- ")), ""]  # "-" where the output cannot take "─"
     what = re.sub(r" *Got errors:.*", "", parts[0].strip())
+    what = re.sub(r"Unrecognized options: (?!-)(.+)", r"\1: one value too many for the flag before it", what)
     what = what.replace("invalid literal for int() with base 10:", "not a whole number:")
     what = re.sub(r"no type matching INT could be instantiated from \['(.*)'\]\.", r"not a whole number: '\1'", what)
     what = what.replace("could not convert string to float:", "not a number:")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 from config import UserError, Within, flags, guarded, nearest, parse, within
-from datasets import DATASETS, fetch, folder, path
+from datasets import DATASETS, fetch, folder, own, path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +68,10 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "download.py", __doc__)
     within(settings)
     asked = action(argv)
-    if asked != "fetch":
-        # Not at the top: each process that decodes pictures imports this file, and torch takes seconds.
-        from engine import own
     if asked in ("suggest", "labels"):
-        own.label(settings, asked)
+        from engine import labels  # not at the top: torch takes seconds
+
+        labels.label(settings, asked)
         return 0
     if asked != "fetch":
         own.make(settings, asked)

@@ -2,6 +2,7 @@
 import engine.interrupt  # noqa: F401, before all that takes long
 
 # isort: split
+import dataclasses
 import json
 import sys
 
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
             return 0
         device = world.device(every[0].device)
         if device.type == "cpu":  # on a GPU the runs are built in this process anyhow
-            build(every[0])
+            build(dataclasses.replace(every[0], dry_run=True))
         return seeds.train(lines, command.begin, device, every[0].train_dir)
     run, path = command.asked(argv)
     if run.cfg.dry_run:

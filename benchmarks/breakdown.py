@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recipes
 from benchmarks import common
-from config import Precision, UserError, guarded, nearest, parse
+from config import Count, Precision, UserError, guarded, nearest, parse, within
 from datasets import DATASETS
 from engine import figures, loop
 from engine.run import Run
@@ -49,7 +49,7 @@ class Options:
     """Arithmetic."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    steps: int = 30
+    steps: Count = 30
     """Steps that are looked at."""
     output: str = ""
     """JSON file for the table, with the device and the versions."""
@@ -131,11 +131,11 @@ def between(run: Run) -> dict[str, float]:
                 job(*arguments)
                 common.wait(run.device)
                 times.append(time.perf_counter() - start)
-                training._written()
+                training.writer.wait()
                 written.append(time.perf_counter() - start)
             found[name] = 1000 * min(times) / interval
             beside += 1000 * (min(written) - min(times)) / interval
-        training.log.close()
+        training.close()
     return found | {BESIDE: beside}
 
 
@@ -156,6 +156,7 @@ def draw(path: str, table: dict[str, float], title: str) -> None:
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "breakdown.py", __doc__)
+    within(options)
     spec = DATASETS[nearest(options.dataset, DATASETS, "--dataset")].spec
     cfg = recipes.defaults(recipes.find(options.recipe), spec)
     cfg = dataclasses.replace(cfg, precision=options.precision, device=options.device)

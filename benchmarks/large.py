@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recipes
 from benchmarks import common
-from config import Config, Spec, UserError, guarded, parse
+from config import Config, Spec, UserError, Within, guarded, parse, within
 from datasets import h5
 from engine import state
 from engine.run import Run, build, record
@@ -37,13 +37,13 @@ BLOCKS = 5
 class Options:
     """What is measured."""
 
-    gigabytes: float = 20.0
+    gigabytes: Annotated[float, Within(0.001)] = 20.0
     """Size of the file."""
     recipe: str = "improved-gan"
     """Recipe that is trained."""
     model: str = "mlp"
     """Networks that are trained."""
-    seconds: float = 60.0
+    seconds: common.Seconds = 60.0
     """Time for the comparison of the rates."""
     folder: str = ""
     """Folder on the disk that is measured (default: the system's temporary folder)."""
@@ -125,6 +125,7 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "large.py", __doc__)
+    within(options)
     try:
         with tempfile.TemporaryDirectory(dir=options.folder or None) as folder:
             row = measure(options, Path(folder))

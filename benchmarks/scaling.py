@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recipes
 from benchmarks import common
-from config import Config, Spec, guarded, nearest, parse
+from config import Config, Spec, guarded, nearest, parse, within
 from datasets import DATASETS
 
 TRAINER = Path(__file__).resolve().parent.parent / "trainer.py"
@@ -30,7 +30,7 @@ class Options:
     """batch_size, images, image_size, seeds; all of them if none is named."""
     most: float = float("inf")
     """Largest value of each."""
-    seconds: float = 10.0
+    seconds: common.Seconds = 10.0
     """Time for each value."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -43,6 +43,7 @@ def steps_per_second(spec: Spec, options: Options, images: int = 0, recipe: str 
     cfg: Config = recipes.defaults(recipes.find(recipe), spec)
     with common.synthetic(spec, dataclasses.replace(cfg, device=options.device, **changes), images) as run:
         step = run.step
+        common.rate(step, common.WARM_UP, run.device)
         once = common.rate(step, 3, run.device)
         return common.rate(step, max(3, round(options.seconds * once)), run.device)
 
@@ -101,6 +102,7 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "scaling.py", __doc__)
+    within(options)
     table = common.Table(("varied", "value", "steps_per_second", "unlabelled_images_per_second"))
     for row in rows(options):
         table.add(row)

@@ -1,10 +1,11 @@
 """How fast a training step is, against a plain implementation of the same step, in one run.
 
     python benchmarks/step.py --dataset MNIST --recipe improved-gan --output FILE.json
-    python benchmarks/step.py                            # every recipe x data set x precision
+    python benchmarks/step.py                            # every recipe x data set x precision that go together
 
 The plain step is what public PyTorch ports do: a DataLoader with per-image transforms, a forward pass of its own for
-labelled, unlabelled and generated images, float32, the library's weight_norm and Adam, an average in a Python loop,
+labelled, unlabelled and generated images, float32 (in convolutions on a GPU what torch makes of it by default,
+TF32), the library's weight_norm and Adam, an average in a Python loop,
 `loss.backward()` into every net whichever is updated, `.item()` on every loss. (So ImprovedGAN.py of
 github.com/Sleepychord/ImprovedGAN-pytorch and its descendants: trainG differentiates D of generated and of real images,
 and throws D's gradients away.) Both steps compute the same losses of the same nets, by turns, so that what else the
@@ -35,7 +36,7 @@ import models
 import ops
 import recipes
 from benchmarks import common
-from config import Config, Precision, guarded, nearest, parse
+from config import Config, CountOrNone, Precision, UserError, guarded, nearest, parse, within
 from datasets import DATASETS
 from datasets.pipeline import Batch
 from engine.run import Run
@@ -55,13 +56,13 @@ class Options:
     """Arithmetic; if not given, auto where a recipe is named, and float32 and bfloat16 where none is."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    batch_size: int = 0
+    batch_size: CountOrNone = 0
     """Images in a batch; 0: as the recipe has it."""
     compile: bool = False
     """Compile the fast step (torch.compile)."""
-    workers: int = 0
+    workers: CountOrNone = 0
     """Processes of the plain step's DataLoader."""
-    seconds: float = 20.0
+    seconds: common.Seconds = 20.0
     """Time for each row of the table."""
     output: str = ""
     """JSON file for the table, with the device and the versions."""
@@ -185,7 +186,8 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     fast, plain = run.step, Plain(run, workers)
 
     def slow() -> None:
-        with separate_forwards():
+        # With torch's own settings of cuDNN: ours ask for float32 in float32 and for the same result each time.
+        with separate_forwards(), torch.backends.cudnn.flags(enabled=True, deterministic=False, allow_tf32=True):
             plain.step()
 
     counts = {}
@@ -200,7 +202,7 @@ def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:
     images = run.cfg.batch_size * sum(player.times for player in run.players)
     tflops, peak = counter.get_total_flops() * fast_its / 1e12, common.peak(run.device, run.cfg.precision)
     return {"recipe": run.cfg.recipe, "model": run.cfg.model, "precision": run.cfg.precision,
-            "batch_size": run.cfg.batch_size, "compiled": run.cfg.compile,
+            "batch_size": run.cfg.batch_size, "compiled": run.cfg.compile, "plain_workers": workers,
             "plain_its": plain_its, "fast_its": fast_its, "ratio": median(f / p for f, p in rates),
             "unlabelled_images_per_second": images * fast_its, "gflop_per_step": counter.get_total_flops() / 1e9,
             "tflops": tflops, "peak_tflops": peak, "share_of_peak": tflops / peak}
@@ -215,12 +217,18 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
         cfg: Config = recipes.defaults(recipe, DATASETS[name].spec)
         cfg = dataclasses.replace(cfg, precision=precision, device=options.device, compile=options.compile,
                                   batch_size=options.batch_size or cfg.batch_size)
-        with common.synthetic(DATASETS[name].spec, cfg) as run:
-            yield measure(run, options.seconds, options.workers) | {"dataset": name}
+        try:
+            with common.synthetic(DATASETS[name].spec, cfg) as run:
+                yield measure(run, options.seconds, options.workers) | {"dataset": name}
+        except UserError as error:
+            if options.recipe and options.dataset:
+                raise
+            print(f"{recipe.name} on {name}, left out: {error}", file=sys.stderr)  # images that it does not take
 
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "step.py", __doc__)
+    within(options)
     table = common.Table(("recipe", "dataset", "precision", "plain_its", "fast_its", "ratio",
                           "unlabelled_images_per_second", "tflops", "peak_tflops", "share_of_peak"))
     for row in rows(options):

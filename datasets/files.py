@@ -59,6 +59,6 @@ def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:
                 for name, part in content.items():
                     (new / name).write_bytes(part)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); copy the model file to a folder of your own "
-                        "and evaluate it there") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror}); where the run is not yours, copy its model "
+                        "file to a folder of your own") from None
     return path

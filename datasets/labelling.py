@@ -10,7 +10,7 @@ import csv
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,29 +106,36 @@ def answers(path: Path) -> dict[int, str]:
 
 
 def _filled_in(path: Path) -> dict[int, str]:
+    given: dict[int, str] = {}
+    for where, row, label in lines(path, "row"):
+        if not re.fullmatch(r"[0-9]{1,18}", row):
+            raise UserError(f"{where}: row {row!r:.60} is no number")
+        if not label.isprintable():
+            raise UserError(f"{where}: the label {label!r:.60} cannot be printed")
+        if label and given.setdefault(int(row), label) != label:
+            raise UserError(f"{where}: row {row} is {given[int(row)]!r} and {label!r}")
+    return given
+
+
+def lines(path: Path, key: str) -> Iterator[tuple[str, str, str]]:
+    """Of each line of a table with the columns `key` and label, where it stands, for messages, its field `key` and its
+    class name, "" for none. UserError where it is no such table."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            if not set(COLUMNS) <= set(reader.fieldnames or ()):
-                raise UserError(f"--labels {path}: its first line is {','.join(reader.fieldnames or ['empty'])}; it "
-                                f"must name the columns {','.join(COLUMNS)}")
-            given: dict[int, str] = {}
-            for number, line in enumerate(reader, 2):
-                label, row = class_name(line["label"], f"--labels {path}, line {number}"), (line["row"] or "").strip()
-                if not re.fullmatch(r"[0-9]{1,18}", row):
-                    raise UserError(f"--labels {path}, line {number}: row {row!r:.60} is no number")
+            if not {key, "label"} <= set(reader.fieldnames or ()):
+                found = ",".join(reader.fieldnames or ["empty"])
+                raise UserError(f"--labels {path}: its first line must name the columns {key} and label; it is "
+                                f"{found[:80]!r}")
+            for line in reader:
+                where = f"--labels {path}, line {reader.line_num}"
                 if None in line:
-                    raise UserError(f"--labels {path}, line {number}: more fields than the first line names; put a "
-                                    "label with a comma in quotes")
-                if not label.isprintable():
-                    raise UserError(f"--labels {path}, line {number}: the label {label!r:.60} cannot be printed")
-                if label and given.setdefault(int(row), label) != label:
-                    raise UserError(f"--labels {path}, line {number}: row {row} is {given[int(row)]!r} and {label!r}")
+                    raise UserError(f"{where}: more fields than the first line names; put what has a comma in quotes")
+                yield where, (line[key] or "").strip(), class_name(line["label"], where)
     except OSError as error:
         raise UserError(f"--labels {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--labels {path}: no CSV table in UTF-8 ({error})") from None
-    return given
 
 
 class Taken(NamedTuple):

@@ -5,7 +5,6 @@ Layouts, told by what is there: folders named like the classes; names that begin
 in any of these layouts, and `unlabelled/` may lie beside them or beside class folders; without `test/`, `val/` beside
 `train/` is one. Hidden files are not looked at.
 """
-import csv
 import itertools
 import os
 import re
@@ -162,23 +161,10 @@ def _table(root: Path, name: str) -> Table:
     if path is None:
         raise UserError(f"--labels {name}: no such file, neither here nor in {root}")
     labels: dict[str, str] = {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not {"file", "label"} <= set(rows.fieldnames or ()):
-                raise UserError(f"--labels {path}: its first line must name the columns file and label; "
-                                f"it is {','.join(rows.fieldnames or ())[:80]!r}")
-            for row in rows:
-                if None in row:
-                    raise UserError(f"--labels {path}, line {rows.line_num}: more fields than the first line names; "
-                                    "put a name with a comma in quotes")
-                key = (row["file"] or "").strip().removeprefix("./")
-                label = labelling.class_name(row["label"], f"--labels {path}, line {rows.line_num}")
-                if labels.setdefault(key, label) != label:
-                    raise UserError(f"--labels {path}, line {rows.line_num}: {shown(key)} has another label in an "
-                                    "earlier line; leave one of them")
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"--labels {path}: not a table in UTF-8 ({error})") from None
+    for where, file, label in labelling.lines(path, "file"):
+        file = file.removeprefix("./")
+        if labels.setdefault(file, label) != label:
+            raise UserError(f"{where}: {shown(file)} has another label in an earlier line; leave one of them")
     return Table(path, labels)
 
 

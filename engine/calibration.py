@@ -18,7 +18,7 @@ class Calibration(NamedTuple):
 
     temperature: float
     fitted_on: str
-    least_real: float | None  # p(real) under which a picture is unlike the training images; None if D judges no such
+    least_real: float | None  # p(real) under which a picture is unlike the training images; None: D knows no others
 
 
 def of(run: evaluate.Restored, saved: dict[str, Any]) -> Calibration:

@@ -20,7 +20,7 @@ USAGE = """Train a classifier on a few labelled and many unlabelled images.
     python trainer.py --checkpoint RUN                   # go on from the newest checkpoint of a run folder
     python trainer.py --seed 1 2 3 --label_seed 1 2 3    # three runs at once, and their mean"""
 MAY_CHANGE = {"steps", "epochs", "device", "data", "data_dir", "graph", "log_every", "eval_every", "sample_every",
-              "save_every", "keep", "checkpoint", "dry_run", "density"}  # on resume; of a density the place alone
+              "save_every", "keep", "density"}  # on resume; of a density the place alone
 
 
 def peek(argv: Sequence[str]) -> argparse.Namespace:
@@ -109,5 +109,5 @@ def settled(run: Run) -> dict[str, Any]:
 
 
 def begin(argv: Sequence[str]) -> loop.Training:
-    """The run of that command line, ready to train in its folder, which is told."""
+    """The run of that command line, ready to train in its folder, which it prints."""
     return loop.begin(*asked(argv))

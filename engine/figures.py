@@ -244,6 +244,19 @@ def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: 
     sheet(path, images[shown], captions, f"{title}\nthe {len(shown)} most confident of {len(wrong)} errors")
 
 
+def places(path: Path, points: np.ndarray, rows: Sequence[int], title: str) -> None:
+    """Points uint8 [N, 1, 2, 1] in the plane, those of `rows` with their numbers."""
+    x, y = points.reshape(-1, 2).T
+    with canvas(path, (7, 7)) as figure:
+        axes = figure.subplots()
+        axes.plot(x, y, ".", color="lightgrey")
+        axes.plot(x[rows], y[rows], "o")
+        for row in rows:
+            axes.annotate(f" {row}", (x[row], y[row]))
+        axes.set_aspect("equal")
+        axes.set_title(title, fontsize=10)
+
+
 def sheet(path: Path, images: Sequence[np.ndarray], captions: Sequence[str], title: str) -> None:
     """The images [N, H, W, C], ten in a row, each with its caption above it."""
     rows, lines = -(-len(images) // 10), 1 + captions[0].count("\n")

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import math
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+CURVE = re.compile(r"\w{1,60}/\w{1,60}")
 REFERENCE_NAMES = {"supervised": "s_loss", "real": "d_loss_real", "fake": "d_loss_fake"}  # of SSGAN-Tensorflow
 
 
@@ -46,14 +48,20 @@ def make_folder(cfg: Config) -> Path:
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
-    lines = []
+    """The lines of metrics.jsonl; what a crash cut off or a hand spoilt is left out."""
     path = folder / "metrics.jsonl"
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)
-            and all(isinstance(value, int | float) for value in line.values())]
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return [found for line in lines if (found := _point(line))]
+
+
+def _point(text: str) -> dict | None:
+    """That line, if it has a step and otherwise curves alone, all of finite numbers."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        line = json.loads(text)
+        if type(line["step"]) is int and all(math.isfinite(value) and (name == "step" or CURVE.fullmatch(name))
+                                             for name, value in line.items()):
+            return line
+    return None
 
 
 def hold(file: TextIO, folder: Path) -> None:

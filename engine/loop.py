@@ -6,9 +6,8 @@ import shutil
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from datasets import files
 from datasets.storage import current_stream
 from engine import density, evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
+from engine.writer import Writer
 
-WAITING = 8  # pictures and checkpoints that may wait for a slow disk
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 
 
@@ -33,9 +32,9 @@ class Training:
         self.log = log.Log(folder, run.cfg, run.state.step)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
         self.waiting: list[torch.Tensor] = []  # losses of steps, still on the device
-        self.writer = ThreadPoolExecutor(1)  # of pictures and checkpoints, in their order
-        self.writing: deque[Future] = deque()
+        self.writer = Writer()  # of pictures and checkpoints
         self.saving: Future | None = None  # the last checkpoint
+        self.saved_at = run.state.step or None  # its step; a run that is gone on with has that of its start
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
@@ -63,11 +62,9 @@ class Training:
                 bar.update()
                 self._now_and_then(bar)
                 yield
-            if self.saving:
-                self.saving.result()
-            if self.folder / f"model-{state_.step}.pt" not in state.checkpoints(self.folder):
+            if self.saved_at != state_.step:
                 self._save()
-            self._written()
+            self.writer.wait()
         finally:
             bar.close()
             self.close()
@@ -75,7 +72,7 @@ class Training:
     def close(self) -> None:
         """Give back what it holds. A run that has neither made a step nor saved a checkpoint leaves no folder."""
         try:
-            self.writer.shutdown()
+            self.writer.close()
             self.log.close()
         finally:
             if self.state.step == 0 and not state.checkpoints(self.folder):
@@ -109,8 +106,8 @@ class Training:
             self._evaluate(bar)
         if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
             self._pictures()
-        if step % cfg.save_every == 0 or last or (self.state.best and self.state.best["step"] == step):
-            self._save()
+        if step % cfg.save_every == 0 or (self.state.best and self.state.best["step"] == step):
+            self._save()  # of the last step, `walk` does
 
     def _check(self) -> None:
         """Fetch the losses from the device; one that is not finite stops the run, with its step named."""
@@ -184,13 +181,13 @@ class Training:
         run, split, state_ = self.run, self.run.pipeline.split, self.state
         if real and not run.data.spec.points:
             images = run.pipeline.storage.take(split.pool[:figures.SAMPLES])
-            self._write_beside(self.log.picture, state_.step, "img/real", figures.grid(images))
+            self.writer.do(self.log.picture, state_.step, "img/real", figures.grid(images))
         seen = figures.progress(state_.nets, state_.averaged, run.data, split.labelled, run.cfg.seed, run.device)
         if seen is not None:
-            self._write_beside(self.log.picture, state_.step, "img/fake", seen)
+            self.writer.do(self.log.picture, state_.step, "img/fake", seen)
 
     def _not_finite(self, what: str, step: int) -> UserError:
-        self._written()
+        self.writer.wait()
         kept = state.checkpoints(self.folder)
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there was no checkpoint yet"
         return UserError(f"{what} is not finite at step {step}; {where}.\n"
@@ -208,28 +205,16 @@ class Training:
         if self.saving:
             self.saving.result()  # two copies of the state might be more than fits
         content = copy.deepcopy(self.state.state_dict())  # the next step changes the tensors
-        self.saving = self._write_beside(self._write, content, current_stream(self.run.device))
+        self.saved_at = self.state.step
+        self.saving = self.writer.do(self._write, content, current_stream(self.run.device))
 
     def _write(self, content: dict[str, Any], stream: torch.cuda.Stream | None) -> None:
         with torch.cuda.stream(stream):
             state.save(content, record(self.run), self.folder, self.cfg.keep)
 
-    def _write_beside(self, job: Callable[..., None], *arguments) -> Future:
-        """Let the writer do that beside the steps; an error of what it did before comes up here."""
-        added = self.writer.submit(job, *arguments)
-        self.writing.append(added)
-        while self.writing[0] is not added and (self.writing[0].done() or len(self.writing) > WAITING):
-            self.writing.popleft().result()
-        return added
-
-    def _written(self) -> None:
-        """Wait until all that was to be written is on the disk; UserError or OSError if some of it is not."""
-        while self.writing:
-            self.writing.popleft().result()
-
 
 def begin(run: Run, path: Path | None) -> Training:
-    """The run, new or gone on with from that checkpoint, ready to train in its folder, which is told."""
+    """The run, new or gone on with from that checkpoint, ready to train in its folder, which it prints."""
     cfg, training = run.cfg, go_on(run, path.parent) if path else start(run)
     if training.finished:
         print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
@@ -282,7 +267,7 @@ def check_own(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def stopping() -> list[int]:
-    """The signals that ask a training to stop; a hang-up that nohup lets be ignored is none."""
+    """The signals that ask a training to stop; SIGHUP is left out where nohup ignores it."""
     found = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         found.append(signal.SIGHUP)

@@ -9,8 +9,8 @@ from config import Config, UserError, as_dict
 from engine import command, evaluate, report, state
 
 # Settings that make another sample of the same thing, or no difference; some are compared in another way below.
-MAY_DIFFER = command.MAY_CHANGE - {"steps", "epochs"} | {"seed", "label_seed", "labelled", "threads", "compile",
-                                                         "prefix", "train_dir"}
+MAY_DIFFER = (command.MAY_CHANGE - {"steps", "epochs"}) | {"seed", "label_seed", "labelled", "threads", "compile",
+                                                           "prefix", "train_dir"}
 
 
 def over(asked: Sequence[str], data_dir: str, device: str) -> None:
@@ -31,12 +31,18 @@ def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:
     run = evaluate.restore(saved, path, data_dir, device)
     images, labels = run.data.arrays.test_image, run.data.arrays.test_label
     wrong = evaluate.errors(run.averaged, images, labels, run.device)
-    selection = saved.get("selection", "the last step")
+    told = facts(path, saved)
     print(f"{path.parent}: test accuracy {report.accuracy(wrong, len(labels), saved['step'], run.cfg.average)}; "
-          f"{selection}", flush=True)
-    return {"run": path.parent.resolve().name, "checkpoint": path.name, "selection": selection, "seed": run.cfg.seed,
-            "label_seed": run.cfg.label_seed, "labelled_digest": saved["labelled_digest"], "errors": wrong,
-            "test_images": len(labels), "accuracy": 1 - wrong / len(labels), "versions": saved["versions"]}
+          f"{told['selection']}", flush=True)
+    return {**told, "errors": wrong, "test_images": len(labels), "accuracy": 1 - wrong / len(labels)}
+
+
+def facts(path: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """Which run that checkpoint is of, and what makes it another sample than its neighbours."""
+    return {"run": path.parent.resolve().name, "checkpoint": path.name,
+            "selection": saved.get("selection", "the last step"), "seed": saved["settings"]["seed"],
+            "label_seed": saved["settings"]["label_seed"], "labelled_digest": saved["labelled_digest"],
+            "versions": saved["versions"]}
 
 
 def check(asked: Sequence[str]) -> dict[str, Any]:
@@ -48,18 +54,18 @@ def check(asked: Sequence[str]) -> dict[str, Any]:
         saved = state.load(path)
         recipe, cfg = evaluate.settings(saved, path)
         if not recipe.classifies:
-            raise UserError(f"--checkpoint {one}: a run of {cfg.recipe} has no accuracy, of which there were a mean; "
-                            "leave it out")
+            raise UserError(f"--checkpoint {one}: a run of {cfg.recipe} has no accuracy to take a mean of; leave it "
+                            "out")
         if saved["step"] != cfg.steps:
             raise UserError(f"--checkpoint {one}: step {saved['step']} of {cfg.steps}; name the run's folder, or end "
                             f"the run with\npython trainer.py --checkpoint {path.parent}")
         with state.fitting(path, "contents"):
-            facts = configuration(cfg, saved)
+            own = configuration(cfg, saved)
             sample = cfg.seed, str(saved["labelled_digest"]), tuple(saved["validation"].tolist())
-        first = first or facts
-        if other := [name for name in first if facts.get(name) != first[name]]:
+        first = first or own
+        if other := [name for name in first | own if own.get(name) != first.get(name)]:
             raise UserError(f"--checkpoint {one}: not of the same configuration as {asked[0]}: {other[0]} "
-                            f"{facts.get(other[0])}, there {first[other[0]]}; name runs that differ in their seeds")
+                            f"{own.get(other[0])}, there {first.get(other[0])}; name runs that differ in their seeds")
         if (twin := seen.setdefault(sample, path)) is not path:
             raise UserError(f"--checkpoint {one}: the seed and labelled images of {twin.parent}; name each run once")
     return first

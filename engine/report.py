@@ -44,7 +44,7 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
     found = []
     for config in folder.resolve().parent.glob("*/config.json"):
         # A neighbour that cannot be read, or was written by something else, is no baseline and no reason to stop.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             other = json.loads(config.read_text())
             if config.parent.is_symlink() or _identity(other) != wanted:
                 continue

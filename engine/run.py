@@ -145,6 +145,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     UserError for anything that does not fit; nothing is written."""
     device = world.device(cfg.device)
     world.keep_freed_memory()
+    world.wake_vector_functions()
     cfg = dataclasses.replace(resolve(cfg), precision=world.precision(cfg.precision, device))
     recipe = recipes.find(cfg.recipe)
     most = {"auto": world.image_budget(torch.device("cpu")), "disk": 0}.get(cfg.data, math.inf)

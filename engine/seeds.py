@@ -14,7 +14,7 @@ import torch
 import datasets
 import recipes
 from config import Config, UserError, flags
-from engine import loop, report, world
+from engine import loop, mean, report, state, world
 from engine.run import divided
 
 Begin = Callable[[Sequence[str]], loop.Training]  # the run of a command line, ready to train
@@ -67,8 +67,9 @@ def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, fo
     """Train them all as `outcomes` does; prints and writes the mean of their accuracies too, as `report.mean` does. The
     exit status is 0 if every run came to its end."""
     results = outcomes(lines, begin, device)
-    runs = [{"command": " ".join(line), "run": report.folder_named(said), "accuracy": report.share_right(said),
-             "status": status} for line, (status, said) in zip(lines, results, strict=True)]
+    runs = [{"command": " ".join(line), "status": status, "accuracy": report.share_right(said),
+             **(mean.facts(*state.selected(found)) if (found := report.folder_named(said)) else {})}
+            for line, (status, said) in zip(lines, results, strict=True)]
     report.mean(runs, folder)
     if any(status == 130 for status, _ in results):
         print("Go on with each run that stopped and start those that were not begun; then the mean is told by\n"

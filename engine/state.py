@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from config import UserError
+from datasets import files
 from recipes import Player
 
 FORMAT = 4
@@ -122,16 +123,12 @@ def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: in
     all but the `keep` newest and the best. Whole or not at all: temporary name, fsync, rename. UserError where the disk
     does not take it."""
     path = folder / f"model-{content['step']}.pt"
-    partial = path.with_suffix(".tmp")
     try:
-        with open(partial, "wb") as file:
+        with files.whole(path) as new, open(new, "wb") as file:
             torch.save({"format": FORMAT, **record, **content}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error}); free some space or choose another --train_dir") from None
     best = content["best"] and content["best"]["step"]
     for old in checkpoints(folder)[:-keep]:
@@ -142,8 +139,13 @@ def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: in
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run folder, oldest first."""
-    found = [(int(m[1]), p) for p in folder.iterdir() if (m := re.fullmatch(r"model-(\d+)\.pt", p.name))]
-    return [path for _, path in sorted(found)]
+    return [path for _, path in sorted((_step(path), path) for path in folder.iterdir() if _step(path) is not None)]
+
+
+def _step(path: Path) -> int | None:
+    """That of a checkpoint, by its name; None for other files."""
+    found = re.fullmatch(r"model-(\d+)\.pt", path.name)
+    return int(found[1]) if found else None
 
 
 def find(path: str | Path, flag: str = "--checkpoint") -> Path:
@@ -173,8 +175,8 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore"):  # the refusal is ours to word
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged file fails in ways that torch does not enumerate
-        raise UserError(f"{path}: not a whole checkpoint of trainer.py; delete it, and the run goes on "
-                        "from the one before") from None
+        remedy = "delete it, and the run goes on from the one before" if _step(path) is not None else "name another"
+        raise UserError(f"{path}: not a whole checkpoint of trainer.py; {remedy}") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
         raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}, or other contents); not "

@@ -12,7 +12,7 @@ from torch import Tensor
 import datasets
 from config import UserError
 from datasets import files
-from engine import calibration, figures, generated, own, report
+from engine import calibration, figures, generated, labels, report
 from engine import evaluate as judging
 from engine import export as exports
 from engine import predict as prediction
@@ -57,8 +57,8 @@ def draw(run: judging.Restored, classes: Tensor | None, result: dict[str, Any], 
 
     cfg, arrays, names = run.cfg, run.data.arrays, run.data.class_names
     which = f"named by {Path(cfg.labelled).name}" if cfg.labelled else f"label seed {cfg.label_seed}"
-    labels = f"{cfg.labels} labels ({which})" if names else "no labels"
-    title = f"{cfg.recipe} on {cfg.dataset}, {labels}, seed {cfg.seed}"
+    known = f"{cfg.labels} labels ({which})" if names else "no labels"
+    title = f"{cfg.recipe} on {cfg.dataset}, {known}, seed {cfg.seed}"
     steps = f"training step ({cfg.steps / cfg.epochs:g} steps per epoch)"
     seen = (figures.drawn(run.averaged, cfg.seed, run.device) if run.recipe.evaluated == "density" else
             figures.progress(run.nets, run.averaged, run.data, labelled, cfg.seed, run.device))
@@ -103,7 +103,7 @@ def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
     features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
     home = datasets.home(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
-    own.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
+    labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
 
 
 def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:

@@ -53,6 +53,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def wake_vector_functions() -> None:
+    """Let torch read one constant of its vector functions. Until then log1p, expm1 and what is made of them (softplus,
+    ELU) take six to ten times as long in the whole process, with the same results: seen with torch 2.14.1 on an AMD
+    EPYC (figure/result/LOG.md)."""
+    torch.zeros(1, dtype=torch.bfloat16).tanh()
+
+
 MOST_THREADS = torch.get_num_threads()  # cores, or what OMP_NUM_THREADS says
 FLOP_OF_A_THREAD = 1e9  # in a step: some milliseconds of work for each, so that handing it out costs little
 
@@ -83,7 +90,8 @@ WEIGHTS, DATA_INIT, SAMPLES, GENERATED, INTERPOLATED = range(1000, 1005)
 
 
 def seed_noise(seed: int, who: int, update: int = 0) -> None:
-    """Set torch's generators to a state that depends only on the run's seed, who draws, and its how manieth update."""
+    """Set torch's generators to a state that depends on nothing but the run's seed, who draws, and the number of its
+    update."""
     # The words keep their places: SeedSequence pads with zeros and splits numbers over 32 bits.
     state = np.random.SeedSequence((seed, who, update & 0xFFFFFFFF, update >> 32)).generate_state(1, np.uint64)
     # torch.manual_seed would do, but spends a millisecond on a stack trace where CUDA has not been used.

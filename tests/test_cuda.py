@@ -5,6 +5,7 @@ import torch
 import ops
 from engine import run as engine_run
 from engine import state
+from engine.graph import WARM_UP, Graph
 from tests.steps import assert_bitwise, batch_of, scheduled_steps, steps, weights, without_noise
 from tests.test_recipes import every_case
 
@@ -48,6 +49,16 @@ def test_a_cuda_graph_does_what_it_recorded(recipe, toy, options, build, capsys)
     assert "cannot be recorded" not in capsys.readouterr().err
     assert expected.isfinite().all()
     torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_says_so(capsys):
+    function = Graph(lambda x: x * (1 if torch.randn_like(x).sum().item() > 1e9 else 2), "a reader")
+    stream, x = torch.cuda.current_stream(), torch.ones(3, device="cuda")
+    for _ in range(WARM_UP + 3):
+        assert function(x).tolist() == [2, 2, 2]
+        assert torch.cuda.current_stream() == stream
+    assert torch.randn(3, device="cuda").isfinite().all()
+    assert "a reader: cannot be recorded" in capsys.readouterr().err
 
 
 @every_case

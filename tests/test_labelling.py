@@ -14,7 +14,7 @@ import evaler
 import trainer
 from config import UserError
 from datasets import h5, labelling
-from engine import own, state, use
+from engine import labels, state, use
 from tests.conftest import toy_arrays, write_odd
 from tests.mirror import mounted
 from tests.runs import differing, evaluated, weights
@@ -74,7 +74,7 @@ def test_a_suggestion_on_a_full_disk_leaves_no_part_of_a_table(tmp_path):
     (tmp_path / "disk").mkdir()
     with mounted(tmp_path / "disk", "4k") as disk:
         with pytest.raises(UserError, match=r"suggest\.png: cannot be written \(No space left"):
-            own.ask(disk, data, disk, np.zeros((len(data.arrays.train_image), 1)), np.arange(1400), 5, 1)
+            labels.ask(disk, data, disk, np.zeros((len(data.arrays.train_image), 1)), np.arange(1400), 5, 1)
         assert list(disk.iterdir()) == []
 
 
@@ -145,7 +145,9 @@ def test_a_table_of_images_without_names_is_refused_by_another_set(tmp_path):
     ("row,label\n1,kind, 1\n", "line 2: more fields"), ("row,label\n1,a\x1bb\n", "line 2: the label .* cannot be"),
     (f"row,label\n{'9' * 5000},kind 1\n", "line 2: row '9+ is no number"),
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
-    ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row,label"), ("", "columns row,label"),
+    ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row and label"),
+    ("", "columns row and label"),
+    ("row,label\n\n\nx,kind 1\n", "line 4: row 'x' is no number"),
     ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'")])
 def test_labels_that_do_not_fit_change_nothing(text, said, tmp_path):
     write_odd(tmp_path / "datasets")

@@ -208,7 +208,7 @@ def test_a_table_labels_parts_too(folder):
     (b"name,label\na.jpg,cat\n", "columns file and label"), (b"", "columns file and label"),
     (b"file,label\n0.jpg,cat\n0.jpg,dog\n", "line 3: 0.jpg has another label"),
     (b"file,label\n0.jpg,cat, black\n", "line 2: more fields"),
-    (b"file,label\n\xff\xfe.jpg,cat\n", "not a table in UTF-8"), (b"file,label\n" + b"a" * 200_000, "not a table")])
+    (b"file,label\n\xff\xfe.jpg,cat\n", "no CSV table in UTF-8"), (b"file,label\n" + b"a" * 200_000, "no CSV table")])
 def test_a_table_that_cannot_be_read(folder, content, found):
     fill(folder, *numbers("{}.jpg"))
     (folder / "labels.csv").write_bytes(content)

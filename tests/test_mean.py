@@ -65,6 +65,8 @@ def test_runs_of_which_there_is_no_mean_are_refused(train, other, found):
                train(prefix="second", **{"precision": "float32", **other}))
     with pytest.raises(UserError, match=found):
         evaluate(*folders)
+    with pytest.raises(UserError):
+        evaluate(*reversed(folders))
     assert not list(folders[0].parent.glob("seeds-*"))
 
 
@@ -74,6 +76,15 @@ def test_the_same_settings_with_other_images_are_refused(train, tmp_path):
     folders = train(prefix="first"), train(prefix="second", seed=2, data_dir=tmp_path / "other")
     with pytest.raises(UserError, match="images, digest"):
         evaluate(*folders)
+
+
+def test_runs_with_other_density_models_are_refused(train):
+    densities = [train("pixelcnn", labels=0, seed=seed, steps=1, prefix=f"density{seed}") for seed in (1, 2)]
+    without, first, second = (train("bad-gan", seed=seed, density=density, prefix=f"{seed}", steps=1)
+                              for seed, density in enumerate(["", *map(str, densities)]))
+    for folders in ((without, first), (first, without), (first, second)):
+        with pytest.raises(UserError, match="--density, digest"):
+            evaluate(*folders)
 
 
 def test_named_rows_and_chosen_ones_are_no_samples_of_one_thing(train, tmp_path):

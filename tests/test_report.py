@@ -81,7 +81,8 @@ def test_a_supervised_run_has_no_baseline(run):
     assert report.baseline(run, {**FACTS, "settings": {**FACTS["settings"], "recipe": "supervised"}}) is None
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'"x"', b"{}", b'{"settings": 1}', b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'"x"', b"{}", b'{"settings": 1}', b"\xff\xfe", b"null",
+                                  b"[" * 100_000])
 def test_neighbours_that_cannot_be_read_are_passed_over(run, text):
     neighbour(run.parent, "alone")
     (run.parent / "odd").mkdir()
@@ -91,10 +92,27 @@ def test_neighbours_that_cannot_be_read_are_passed_over(run, text):
     assert report.baseline(run, FACTS)["run"] == "alone"
 
 
+def test_a_neighbour_whose_curves_do_not_fit_together_is_passed_over(run):
+    neighbour(run.parent, "alone")
+    neighbour(run.parent, "odd", age=-5, settings={"select": "validation"})
+    lines = [{"step": step, "accuracy/validation": step / 10} for step in (1, 2)] + [{"step": 20, "accuracy/test": 0.5}]
+    (run.parent / "odd" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert report.baseline(run, FACTS)["run"] == "alone"
+
+
 def test_curves_of_a_run(run):
     assert report.curves(run) == {}
-    (run / "metrics.jsonl").write_text('{"step": 1, "a": 5.0}\n{"step": 2, "b": 6.0, "a": 7.0}\n{"step": 3, "a"')
-    assert report.curves(run) == {"a": ([1, 2], [5.0, 7.0]), "b": ([2], [6.0])}
+    (run / "metrics.jsonl").write_text('{"step": 1, "a/a": 5.0}\n{"step": 2, "b/b": 6.0, "a/a": 7.0}\n{"step": 3, "a')
+    assert report.curves(run) == {"a/a": ([1, 2], [5.0, 7.0]), "b/b": ([2], [6.0])}
+
+
+@pytest.mark.parametrize("line", [
+    '{"step": 2, "a/a": 1' + 5000 * "0" + "}", '{"step": 2, "a/a": 1' + 400 * "0" + "}", '{"step": 2, "a/a": NaN}',
+    '{"step": 2, "loss/a/b": 1}', '{"step": 2, "loss/../../x": 1}', '{"step": 2, "a\\u0000/a": 1}', '{"step": true}',
+    '{"step": 2.0, "a/a": 1}', '{"a/a": 1}', '{"step": 2, "a/a": "1"}', "[2]", "[" * 100_000])
+def test_lines_that_a_hand_spoilt_are_left_out(run, line):
+    (run / "metrics.jsonl").write_text('{"step": 1, "a/a": 5.0}\n' + line + '\n{"step": 3, "a/a": 6}\n')
+    assert report.curves(run) == {"a/a": ([1, 3], [5.0, 6])}
 
 
 def result(classes):

@@ -229,7 +229,7 @@ def test_several_seeds_in_one_call(data_dir, tmp_path, monkeypatch):
     assert (written["n"], sorted(run["accuracy"] for run in written["runs"])) == (2, pytest.approx(sorted(right)))
     assert (written["mean"], written["standard_deviation"]) == pytest.approx((np.mean(right), np.std(right, ddof=1)))
     for run, pair in zip(written["runs"], ((5, 7), (6, 8)), strict=True):
-        config = json.loads((tmp_path / run["run"] / "config.json").read_text())["settings"]
+        config = json.loads((tmp_path / "train_dir" / run["run"] / "config.json").read_text())["settings"]
         assert (config["seed"], config["label_seed"]) == pair
     alone = trainer(*flags, "--seed", 6, "--label_seed", 8, "--train_dir", "alone", cwd=tmp_path)
     assert alone.returncode == 0

@@ -151,7 +151,7 @@ def test_a_failed_picture_takes_no_checkpoint_with_it(build):
     training = loop.start(build())
     (training.folder / "samples").write_text("")
     training._pictures()
-    wait(training.writing)
+    wait(training.writer.jobs)
     with pytest.raises(OSError, match="samples"):
         training._save()
     training.close()

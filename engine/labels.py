@@ -1,6 +1,5 @@
-"""Data of the user's own: made into a data set, and labelled little by little; images to label next."""
+"""Images to label next, and their labels taken in."""
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,62 +7,8 @@ import numpy as np
 
 import datasets
 from config import Config, UserError
-from datasets import convert, files, folder, h5, labelling, suggest, zoo
-from datasets.layout import shown
+from datasets import files, h5, labelling, suggest
 from engine import figures
-
-NAMED = 10  # classes at most
-
-
-def make(settings: Any, how: str) -> None:
-    """Write the data set from --from_folder, --from_file or --from_torchvision. UserError if it is there already."""
-    name = _name(settings)
-    target = datasets.path(name, settings.data_dir)
-    if target.exists():
-        raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
-    former = labelling.listing(target.parent)  # of a data set that was deleted
-    data = {"from_folder": folder.make, "from_file": _from_file, "from_torchvision": zoo.make}[how](target, name,
-                                                                                                     settings)
-    if how != "from_folder":  # which writes a new one
-        former.unlink(missing_ok=True)
-    labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
-    print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
-          f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes"
-          f"{f' ({_some(data.class_names)})' if data.class_names else ''}; {data.source}", flush=True)
-    untested = [name for k, name in enumerate(data.class_names) if k not in data.arrays.test_label]
-    if untested:
-        print(f"No test image is of {_some(untested)}: no accuracy tells of that", flush=True)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of the names."""
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-
-
-def _name(settings: Any) -> str:
-    if len(settings.dataset) != 1 or datasets.published(settings.dataset[0]):
-        raise UserError("--dataset: name the new data set, by one name that is none of "
-                        f"{', '.join(datasets.DATASETS)}; found {' '.join(settings.dataset) or 'no name'}")
-    return settings.dataset[0]
-
-
-def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
-    path = Path(settings.from_file)
-    found = convert.read(path)
-    train, test, how = found.train, found.test, "test images from the file"
-    if test is None:
-        train, test, how = convert.divided(train, settings.test_share, settings.seed)
-    if not found.classes:
-        test = test._replace(labels=np.full(len(test.images), -1))
-    what = f"--from_file {path}"
-    train, copies = convert.apart(train, test, what)
-    train, test, classes = convert.trained_classes(train, test, what)
-    arrays = h5.Arrays(*train, *test)
-    if settings.transposed:
-        arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))
-    source = f"{shown(path.name)}; {how}{f'; {copies} training images that are test images left out' if copies else ''}"
-    with files.folder_of(target):
-        return h5.write(target, arrays, name, [str(k) for k in classes], source)
 
 
 def label(settings: Any, how: str) -> None:
@@ -121,7 +66,10 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
     title = f"{'' if every else 'write the class of each row into suggest.csv, '}the most valuable first"
     try:
         with files.whole(folder / "suggest.png") as new:  # there with the table, or not at all
-            figures.sheet(new, images[rows], [f"row {row}" for row in rows], title)
+            if data.spec.points:
+                figures.places(new, images, rows, title)
+            else:
+                figures.sheet(new, images[rows], [f"row {row}" for row in rows], title)
             if every:
                 labelling.write_rows(table, [*known.tolist(), *rows.tolist()])
             else:
