@@ -23,6 +23,11 @@ class UserError(Exception):
     """Input that cannot be used. The message names the flag or file, what was found and what to do."""
 
 
+def brief(error: BaseException) -> str:
+    """The message of a library's error in one line that is not too long."""
+    return " ".join(str(error).split())[:160]
+
+
 class Spec(NamedTuple):
     """What a model and a recipe need to know of a data set."""
 
@@ -257,5 +262,9 @@ def guarded(main: Callable[[list[str]], int | None]) -> None:
         sys.exit(141)
     except OSError as error:  # a disk that fills up or goes away under a running command
         message, status = f"error: {error.filename or 'disk'}: {error.strerror or error}", 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; to import torch here would cost seconds
+            raise
+        message, status = f"error: {brief(error)}\nTake a smaller --batch_size, or --data host", 2
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(status)

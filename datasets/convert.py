@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from config import UserError
+from config import UserError, brief
 from datasets import h5, splits
 
 CHANNELS = (1, 2, 3, 4)
@@ -97,7 +97,7 @@ def _npz(path: Path) -> Found:
     # promises too much; IndexError, TypeError: one that describes no array.
     except (ValueError, EOFError, RuntimeError, MemoryError, OverflowError, IndexError, TypeError, zipfile.BadZipFile,
             zlib.error) as error:
-        raise UserError(f"--from_file {path}: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"--from_file {path}: {brief(error)}") from None
     for names in PARTS:
         found = [next((held[name] for name in known if name in held), None) for known in names]
         if found[0] is not None:
@@ -222,7 +222,7 @@ def _groups(path: Path) -> Found:
             ids = _ids(path, file)
             return _gathered(path, [(name, *_entry(path, file, name)) for name in tqdm(ids, path.name, unit="image")])
     except (RuntimeError, KeyError, OSError, MemoryError) as error:  # on damaged bytes
-        raise UserError(f"--from_file {path}: not a whole HDF5 file ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"--from_file {path}: not a whole HDF5 file ({brief(error)})") from None
 
 
 def _ids(path: Path, file: h5py.File) -> list[str]:

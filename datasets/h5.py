@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from config import Spec, UserError
+from config import Spec, UserError, brief
 from datasets import files
 
 FORMAT = 1
@@ -250,7 +250,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except PermissionError as error:
         raise UserError(f"{path}: {os.strerror(error.errno)}; change its access rights") from None
     except Exception as error:  # on damaged bytes h5py raises nearly every kind
-        raise UserError(f"{path}: not a whole HDF5 file ({' '.join(str(error).split())[:160]});\n{REMEDY}") from None
+        raise UserError(f"{path}: not a whole HDF5 file ({brief(error)});\n{REMEDY}") from None
 
 
 def _header(file: h5py.File) -> tuple[Spec, tuple[str, ...]]:

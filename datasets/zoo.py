@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from config import UserError, nearest
+from config import UserError, brief, nearest
 from datasets import convert, files, folder, h5, photo
 
 # Their upstream files are pickled Python objects, which are never read here.
@@ -105,7 +105,7 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
 
 def _failed(name: str, error: Exception) -> UserError:
     advice = "; fetch its files elsewhere and give root=FOLDER" if isinstance(error, URLError) else ""
-    return UserError(f"--from_torchvision {name}: {type(error).__name__}: {' '.join(str(error).split())[:160]}{advice}")
+    return UserError(f"--from_torchvision {name}: {type(error).__name__}: {brief(error)}{advice}")
 
 
 def _arrays(part: Any, name: str, look: photo.Look) -> convert.Part:

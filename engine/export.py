@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from config import UserError
+from config import UserError, brief
 from datasets.files import check_plain
 
 TOLERANCE = 1e-4  # of probabilities, between the file and the network
@@ -69,7 +69,7 @@ def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, clas
         raise UserError(f"--export {path}: needs the package {error.name}; install requirements-onnx.txt, or export "
                         "to .pt2") from None
     except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:160]
+        reason = brief(error.__cause__ or error)
         raise UserError(f"--export {path}: the network cannot be told in ONNX ({reason}); export to .pt2") from None
     except OSError as error:
         raise UserError(f"--export {path}: cannot be written ({error.strerror or error}); name another place") from None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from config import UserError
+from config import UserError, brief
 from datasets import files
 from recipes import Player
 
@@ -111,9 +111,11 @@ def fitting(path: Path, what: str) -> Iterator[None]:
     """Turn what goes wrong inside, when a checkpoint from `path` is taken apart, into UserError."""
     try:
         yield
+    except torch.OutOfMemoryError:  # a RuntimeError that is not the checkpoint's fault
+        raise
     # RuntimeError: load_state_dict; ArithmeticError: a number that is infinite.
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = brief(error)
         raise UserError(f"{path}: its {what} do not fit this version of the toolkit ({reason}); take another "
                         "checkpoint, or the version that wrote it") from None
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import ops
-from config import Config, UserError
+from config import Config, UserError, brief
 from datasets.pipeline import Batch, Pipeline
 from engine import world
 from engine.graph import Graph
@@ -96,7 +96,7 @@ def guarded(update: Callable[..., Tensor]) -> Callable[..., Tensor]:
         try:
             return update(*inputs)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = brief(error)
             raise UserError(f"--compile: torch.compile failed ({reason}); leave the flag out") from None
 
     return checked

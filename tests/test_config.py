@@ -5,10 +5,12 @@ import sys
 from typing import get_type_hints
 
 import pytest
+import torch
 
 import config
 import recipes
 from config import Config, UserError
+from engine import state
 
 SETTINGS = {name: recipe.settings for name, recipe in recipes.RECIPES.items()}
 
@@ -20,6 +22,18 @@ def parse(*argv, record=Config, default=None):
 def test_underscores_and_hyphens_are_the_same():
     assert parse("--batch_size", "7", "--label-seed", "3") == parse("--batch-size", "7", "--label_seed", "3")
     assert parse("--weight", "D/real=0", "G/x=2").weight == ("D/real=0", "G/x=2")
+
+
+def test_too_little_memory_on_a_gpu_is_told_in_two_lines(capsys):
+    def main(_):
+        with state.fitting("model-1.pt", "contents"):
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+
+    with pytest.raises(SystemExit) as stop:
+        config.guarded(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("error: CUDA out of memory. Tried to allocate 2 GiB.\n"
+                                            "Take a smaller --batch_size, or --data host\n")
 
 
 def test_command_line_wins_over_the_recipes_settings():
