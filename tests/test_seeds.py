@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from config import UserError
-from engine import loop, seeds, world
+from engine import loop, seeds, state, world
+from engine.run import record
 from tests.steps import assert_bitwise, weights
 
 
@@ -128,14 +129,19 @@ def test_label_seeds_that_choose_something_are_not(settings):
     seeds.check_distinct(runs)
 
 
-def test_a_mean_tells_of_the_runs_that_are_not_in_it(tmp_path, monkeypatch, capsys):
-    said = [(0, "test accuracy 90.00% (1 of 10 wrong)\ndraw with: --checkpoint a"), (2, ""),
-            (0, "test accuracy 80.00% (2 of 10 wrong)\ndraw with: --checkpoint c")]
+def test_a_mean_tells_of_the_runs_that_are_not_in_it(build, tmp_path, monkeypatch, capsys):
+    for seed in (1, 3):
+        run, folder = build(seed=seed), tmp_path / f"run{seed}"
+        folder.mkdir()
+        state.save(run.state.state_dict(), record(run), folder, keep=1)
+    said = [(0, f"test accuracy 90.00% (1 of 10 wrong)\ndraw with: --checkpoint {tmp_path / 'run1'}"), (2, ""),
+            (0, f"test accuracy 80.00% (2 of 10 wrong)\ndraw with: --checkpoint {tmp_path / 'run3'}")]
     monkeypatch.setattr(seeds, "outcomes", lambda *_: said)
     assert seeds.train([["--seed", str(seed)] for seed in (1, 2, 3)], None, torch.device("cpu"), tmp_path) == 2
     assert "85.00 ± 7.07 % (mean and standard deviation, by n - 1, of 2 runs; 1 more did not come to their end)" in \
         capsys.readouterr().out
-    told, = (json.loads(path.read_text()) for path in tmp_path.iterdir())
+    told, = (json.loads(path.read_text()) for path in tmp_path.glob("seeds-*.json"))
+    assert [(run.get("run"), run.get("seed")) for run in told["runs"]] == [("run1", 1), (None, None), ("run3", 3)]
     assert (told["n"], [run["accuracy"] for run in told["runs"]]) == (2, [0.9, None, 0.8])
     assert [run["status"] for run in told["runs"]] == [0, 2, 0]
 
