@@ -141,7 +141,8 @@ def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: in
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run folder, oldest first."""
-    return [path for _, path in sorted((_step(path), path) for path in folder.iterdir() if _step(path) is not None)]
+    found = [(step, path) for path in folder.iterdir() if (step := _step(path)) is not None]
+    return [path for _, path in sorted(found)]
 
 
 def _step(path: Path) -> int | None:
