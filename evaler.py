@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     within(options)
     asked = action(argv)
     # Imported here, because the processes that decode pictures import this file, too.
-    from engine import evaluate, mean, state, use
+    from engine import mean, restore, state, use
 
     if not options.checkpoint:
         raise UserError("--checkpoint: name a run folder, a folder of runs or a model-<step>.pt")
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
         mean.over(options.checkpoint, options.data_dir, options.device)
         return
     path, saved = state.selected(options.checkpoint[0])
-    getattr(use, asked)(options, evaluate.restore(saved, path, options.data_dir, options.device), saved, path)
+    getattr(use, asked)(options, restore.run(saved, path, options.data_dir, options.device), saved, path)
 
 
 if __name__ == "__main__":

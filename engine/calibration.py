@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine import evaluate
+from engine import evaluate, restore
 
 UNLIKE = 0.01  # share of the training images that count as unlike the others
 LOOKED_AT = 10_000  # training images at most, for that share
@@ -21,7 +21,7 @@ class Calibration(NamedTuple):
     least_real: float | None  # p(real) under which a picture is unlike the training images; None: D knows no others
 
 
-def of(run: evaluate.Restored, saved: dict[str, Any]) -> Calibration:
+def of(run: restore.Restored, saved: dict[str, Any]) -> Calibration:
     """From the validation rows of the run, which its checkpoint tells, or else its labelled rows."""
     images, labels = run.data.arrays.train_image, run.data.arrays.train_label
     name = "validation" if len(saved["validation"]) else "labelled"

@@ -11,7 +11,7 @@ import losses
 from config import Config, UserError
 from datasets.h5 import Data
 from datasets.pipeline import Pipeline
-from engine import evaluate, state
+from engine import restore, state
 from ops import Pixels
 
 FILE = "density.pt"  # the copy in the folder of a run that uses one
@@ -62,7 +62,7 @@ def given(cfg: Config, data: Data, pixels: Pixels, device: torch.device,
         return {}
     path = Path(asked)
     trained = state.load(path)
-    recipe, settings = evaluate.settings(trained, path)
+    recipe, settings = restore.settings(trained, path)
     if recipe.evaluated != "density":
         raise UserError(f"--density {path}: a run of --recipe {recipe.name}, which has no density; train one with "
                         f"--recipe pixelcnn --dataset {data.spec.name}")
@@ -73,5 +73,5 @@ def given(cfg: Config, data: Data, pixels: Pixels, device: torch.device,
         digest = hashlib.file_digest(file, "sha256").digest()
     if before and bytes(before["digest"].tolist()) != digest:
         raise UserError(f"--density {path}: not the file with which the run was begun; name that one")
-    _, model = evaluate.networks(trained, path, recipe, settings, data.spec, device)
+    _, model = restore.networks(trained, path, recipe, settings, data.spec, device)
     return {"density": Density(model, digest, pixels).to(device)}

@@ -1,23 +1,16 @@
 """What a classifier or a density model says of images; the one code by which trainer and evaluator count errors."""
-import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import datasets
 import losses
-import models
-import recipes
-from config import Config, Spec, UserError, from_dict
-from datasets import splits
-from datasets.h5 import Data
-from engine import report, state, world
+from engine import report, restore, world
 from ops import Verdict
 
 IMAGES, PIXELS = 1000, 1000 * 32 * 32  # in one call, at most
@@ -60,94 +53,7 @@ def errors(D: nn.Module, images: np.ndarray, labels: np.ndarray, device: torch.d
     return int(mistaken(predict(D, images, device).classes, labels).sum())
 
 
-class Restored(NamedTuple):
-    """A checkpoint ready to be evaluated."""
-
-    cfg: Config
-    recipe: recipes.Recipe
-    data: Data  # with the labels that the run was given
-    now: Data  # with those that the data set has since
-    nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
-    averaged: nn.Module  # the first of them with averaged weights
-    device: torch.device
-    judges: bool  # whether D was trained to tell real images from generated ones
-
-
-def restore(saved: dict[str, Any], path: Path, data_dir: str = "", device: str = "") -> Restored:
-    """The data set and the networks of what `engine.state.load` read from `path`; the folder of the data sets and the
-    device are those of the training if not given. UserError if the settings, the data set or the weights do not fit,
-    or weights are not finite."""
-    recipe, cfg = settings(saved, path)
-    where, data_dir = _device(device, cfg.device), Path(data_dir or cfg.data_dir)
-    now = _load(cfg.dataset, data_dir)
-    with state.fitting(path, "data"):
-        data = as_trained(now if recipe.classifies else now.without_labels(), saved, data_dir)
-    judges = any("fake" in player.terms for player in recipe.players(cfg))
-    return Restored(cfg, recipe, data, now, *networks(saved, path, recipe, cfg, data.spec, where), where, judges)
-
-
-def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]:
-    """The recipe and the settings of what was read from `path`. UserError if they do not fit."""
-    with state.fitting(path, "settings"):
-        recipe = recipes.find(saved["settings"]["recipe"])
-        return recipe, from_dict(recipe.settings, saved["settings"])
-
-
-def networks(saved: dict[str, Any], path: Path, recipe: recipes.Recipe, cfg: Config, spec: Spec,
-             where: torch.device) -> tuple[dict[str, nn.Module], nn.Module]:
-    """The networks by name with their raw weights, and the first of them with averaged ones, of what was read from
-    `path`, whose `settings` are given. UserError if the weights do not fit or are not finite."""
-    with state.fitting(path, "weights"):
-        nets = {name: net.to(where, memory_format=torch.channels_last)
-                for name, net in models.build(cfg, spec, recipe.trained(cfg)).items()}
-        averaged = copy.deepcopy(nets[recipe.nets[0]])
-        for name, net in nets.items():
-            net.load_state_dict(saved["nets"][name])
-        averaged.load_state_dict(saved["averaged"])
-    for net in (*nets.values(), averaged):
-        if bad := [name for name, values in net.state_dict().items() if not values.isfinite().all()]:
-            raise UserError(f"{path}: its weights are not finite ({bad[0]}); take another checkpoint of the run")
-    return nets, averaged
-
-
-def _device(asked: str, trained_on: str) -> torch.device:
-    """The device asked for, or else that of the training (another one rounds differently) where this machine has it."""
-    try:
-        return world.device(asked or trained_on)
-    except UserError:
-        if asked:
-            raise
-        return world.device("auto")
-
-
-def _load(name: str, data_dir: Path) -> Data:
-    try:
-        return datasets.load(name, data_dir, world.image_budget(torch.device("cpu")))
-    except UserError as error:
-        raise UserError(f"the checkpoint's data set, looked for in --data_dir {data_dir}: {error}") from None
-
-
-def as_trained(data: Data, saved: dict[str, Any], data_dir: Path) -> Data:
-    """The data set as the run of the checkpoint had it: with its classes and the labels that it was given, whatever
-    was added or corrected since. UserError if images or test labels are not those of the checkpoint."""
-    before = saved["data"]
-    if data.digest != before["digest"]:
-        raise UserError(f"{data.spec.name} (--data_dir {data_dir}): its images or test labels are not those of the "
-                        f"checkpoint ({_kind(data.spec.shape, data.spec.classes, data.digest)}, not "
-                        f"{_kind(before['shape'], before['classes'], before['digest'])}); name the folder with that "
-                        "data set")
-    rows, labels = torch.cat([saved["labelled"], saved["validation"]]).numpy(), saved["labels"].numpy()
-    count = len(saved["labelled"])
-    if splits.digest(rows[:count], labels[:count]) != saved["labelled_digest"]:
-        raise UserError("the checkpoint's labels are not those of its own digest; take another checkpoint of the run")
-    return data.with_labels(tuple(before["class_names"]), rows, labels)
-
-
-def _kind(shape: Sequence[int], classes: int, digest: str) -> str:
-    return f"{' x '.join(map(str, shape))} images of {classes} classes, digest {digest[:12]}"
-
-
-def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Path) -> dict[str, Any]:
+def result(run: restore.Restored, classes: Tensor | None, saved: dict[str, Any], path: Path) -> dict[str, Any]:
     """All that eval.json holds, from the logits [N, K] of the averaged classifier on the test images; without accuracy
     where there is no classifier, and with the bits per dimension of a density model."""
     last = saved["step"] == run.cfg.steps
@@ -163,7 +69,7 @@ def judge(run: Restored, classes: Tensor | None, saved: dict[str, Any], path: Pa
             "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
 
 
-def _accuracy(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
+def _accuracy(run: restore.Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:
     images, labels = run.data.arrays.test_image, run.data.arrays.test_label
     raw = errors(run.nets["D"], images, labels, run.device)
     beside = report.baseline(path.parent, saved)
@@ -172,7 +78,7 @@ def _accuracy(run: Restored, classes: Tensor, saved: dict[str, Any], path: Path)
             "supervised_baseline": beside and {**beside, "errors": round((1 - beside["accuracy"]) * len(labels))}}
 
 
-def _bits(run: Restored) -> dict[str, Any]:
+def _bits(run: restore.Restored) -> dict[str, Any]:
     images = run.data.arrays.test_image
     averaged, raw = (bits_per_dimension(P, images, run.device) for P in (run.averaged, run.nets[run.recipe.nets[0]]))
     return {"bits_per_dimension": averaged, "bits_per_dimension_raw_weights": raw, "test_images": len(images)}

@@ -14,7 +14,7 @@ from tqdm import tqdm
 import losses
 from config import UserError
 from datasets import files
-from engine import evaluate, figures, report, scene, state, world
+from engine import evaluate, figures, report, restore, scene, state, world
 
 CHUNK = figures.SAMPLES  # images in one call
 LARGEST = 10**8  # pixels of a grid
@@ -24,7 +24,7 @@ WAYS = 10  # interpolations, each of so many images
 NOTE = "not comparable with published FID and Inception scores: the features are this classifier's, not Inception's"
 
 
-def check(run: evaluate.Restored, count: int, format: str) -> None:
+def check(run: restore.Restored, count: int, format: str) -> None:
     """UserError if the run cannot draw so many images, or this machine cannot hold or show them."""
     if "G" not in run.nets:
         raise UserError(f"--generate {count}: a run of {run.cfg.recipe} has no generator; name a run that has one")
@@ -40,7 +40,7 @@ def check(run: evaluate.Restored, count: int, format: str) -> None:
                         "--format hdf5 or --format files")
 
 
-def scorer(name: str, run: evaluate.Restored, own: Path, data_dir: str, device: str) -> evaluate.Restored | None:
+def scorer(name: str, run: restore.Restored, own: Path, data_dir: str, device: str) -> restore.Restored | None:
     """The classifier of --scorer, which is to judge images of the run with the checkpoint `own`; None if none is asked
     for. UserError if it cannot."""
     if not name:
@@ -56,7 +56,7 @@ def scorer(name: str, run: evaluate.Restored, own: Path, data_dir: str, device: 
                         f"name a classifier of {run.data.spec.name}")
     if not classes:
         raise UserError(f"--scorer {name}: a run without a classifier; name one of another recipe, as supervised")
-    return evaluate.restore(saved, path, data_dir, device)
+    return restore.run(saved, path, data_dir, device)
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def project(images: np.ndarray) -> Tensor:
                       for part in np.array_split(images, -(-len(images) // 1000))])
 
 
-def scores(made: np.ndarray, run: evaluate.Restored, judge: evaluate.Restored | None) -> dict[str, Any]:
+def scores(made: np.ndarray, run: restore.Restored, judge: restore.Restored | None) -> dict[str, Any]:
     """How near the images come to test images, and beside it how near training images come, as plain numbers: each is
     of `images` images of every kind, so that what a finite number adds is the same on both sides."""
     arrays = run.data.arrays
@@ -171,8 +171,8 @@ def png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def make(run: evaluate.Restored, saved: dict[str, Any], path: Path, count: int, format: str, seed: int | None,
-         judge: evaluate.Restored | None) -> tuple[dict[str, Any], list[Path]]:
+def make(run: restore.Restored, saved: dict[str, Any], path: Path, count: int, format: str, seed: int | None,
+         judge: restore.Restored | None) -> tuple[dict[str, Any], list[Path]]:
     """Draw images, score them, and write them into eval/ beside the checkpoint `path`, with pictures of ways between
     them and of their classes: what generated.json holds, and the paths."""
     D, G, arrays, folder = run.nets["D"], run.nets["G"], run.data.arrays, path.parent / "eval"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from config import Config, UserError, as_dict
-from engine import command, evaluate, report, state
+from engine import command, evaluate, report, restore, state
 
 # Settings that make another sample of the same thing, or no difference; some are compared in another way below.
 MAY_DIFFER = (command.MAY_CHANGE - {"steps", "epochs"}) | {"seed", "label_seed", "labelled", "threads", "compile",
@@ -28,7 +28,7 @@ def over(asked: Sequence[str], data_dir: str, device: str) -> None:
 def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:
     """What is kept of one run; its accuracy is printed."""
     path, saved = state.selected(asked)
-    run = evaluate.restore(saved, path, data_dir, device)
+    run = restore.run(saved, path, data_dir, device)
     images, labels = run.data.arrays.test_image, run.data.arrays.test_label
     wrong = evaluate.errors(run.averaged, images, labels, run.device)
     told = facts(path, saved)
@@ -52,7 +52,7 @@ def check(asked: Sequence[str]) -> dict[str, Any]:
     for one in asked:
         path = state.find(one)  # of a folder the newest, which knows how long the run is
         saved = state.load(path)
-        recipe, cfg = evaluate.settings(saved, path)
+        recipe, cfg = restore.settings(saved, path)
         if not recipe.classifies:
             raise UserError(f"--checkpoint {one}: a run of {cfg.recipe} has no accuracy to take a mean of; leave it "
                             "out")

@@ -15,14 +15,14 @@ from tqdm import tqdm
 from config import UserError
 from datasets import folder, photo
 from datasets.files import whole
-from engine import evaluate
+from engine import evaluate, restore
 from engine.calibration import Calibration
 
 BATCH = 256  # pictures decoded and judged at a time
 COLUMNS = ("file", "class", "probability", "confidence", "real", "unlike", "problem")
 
 
-def look(run: evaluate.Restored, saved: dict[str, Any]) -> photo.Look:
+def look(run: restore.Restored, saved: dict[str, Any]) -> photo.Look:
     """How pictures are prepared for the classifier: as the training images were, which the checkpoint tells."""
     height, width, channels = run.data.spec.shape
     if run.data.spec.points or channels not in (1, 3):
@@ -70,7 +70,7 @@ def _below(folder: str) -> Iterator[str]:
         yield from (name for file in files if os.path.isfile(name := os.path.join(path, file)))
 
 
-def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration,
+def write(run: restore.Restored, files: list[str], look: photo.Look, read_by: Calibration,
           output: Path) -> tuple[int, int]:
     """Write the CSV `output` with a line for each file; returns how many are pictures, and how many not. UserError if
     none is one, or the disk does not take it; then there is no file."""
@@ -98,7 +98,7 @@ def write(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: C
     return len(files) - useless, useless
 
 
-def _lines(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: Calibration) -> Iterator[dict]:
+def _lines(run: restore.Restored, files: list[str], look: photo.Look, read_by: Calibration) -> Iterator[dict]:
     decoded = zip(files, folder.decoded(files, look), strict=True)
     while part := list(islice(decoded, BATCH)):
         pixels = [np.frombuffer(found, np.uint8).reshape(look.shape) for _, found in part if isinstance(found, bytes)]
@@ -108,7 +108,7 @@ def _lines(run: evaluate.Restored, files: list[str], look: photo.Look, read_by: 
             yield {"file": name, **(next(verdicts) if usable else {}), "problem": "" if usable else found}
 
 
-def _verdicts(run: evaluate.Restored, images: np.ndarray, read_by: Calibration) -> Iterator[dict[str, Any]]:
+def _verdicts(run: restore.Restored, images: np.ndarray, read_by: Calibration) -> Iterator[dict[str, Any]]:
     verdict = evaluate.predict(run.averaged, images, run.device)
     plain, tempered = (torch.softmax(verdict.classes / t, 1).amax(1) for t in (1.0, read_by.temperature))
     best, real = verdict.classes.argmax(1), verdict.real.sigmoid()

@@ -132,7 +132,7 @@ def _table(per_class: list[dict], confusion: list[list[int]]) -> list[str]:
 
 def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int, int]) -> str:
     """A run in one page of Markdown for others to read: what it was trained on, by which protocol, how well it does,
-    and what it is not good for; from what `evaluate.judge` found. `recipe` and `source` are citations."""
+    and what it is not good for; from what `evaluate.result` found. `recipe` and `source` are citations."""
     classes = [row["class"] for row in result["per_class"]] if "per_class" in result else []
     wanted = f"{result['labels']} images of the training set are labelled"
     which = "named by a file or `all`" if result["labelled"] else \

@@ -18,7 +18,7 @@ from datasets import splits
 from datasets.augment import augment
 from datasets.h5 import Data
 from datasets.pipeline import Pipeline
-from engine import density, evaluate, world
+from engine import density, restore, world
 from engine.state import State, find
 from engine.step import Step, rate_factor
 
@@ -153,7 +153,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     data = data if recipe.classifies else data.without_labels()
     place = storage_place(cfg.data, data, device)
     if saved:
-        data = evaluate.as_trained(data, saved, cfg.data_dir)
+        data = restore.as_trained(data, saved, cfg.data_dir)
     images, labels = data.arrays.train_image, data.arrays.train_label
     cfg, split = divided(cfg, labels, data.spec.classes, saved)
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image), device.type)

@@ -12,7 +12,7 @@ from torch import Tensor
 import datasets
 from config import UserError
 from datasets import files
-from engine import calibration, figures, generated, labels, report
+from engine import calibration, figures, generated, labels, report, restore
 from engine import evaluate as judging
 from engine import export as exports
 from engine import predict as prediction
@@ -23,11 +23,11 @@ PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_los
           "accuracy.png", "labels_alone.png")
 
 
-def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
+def evaluate(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     classes = None
     if run.recipe.classifies:
         classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes
-    result = judging.judge(run, classes, saved, path)
+    result = judging.result(run, classes, saved, path)
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
     page = report.card(result, run.recipe.citation, run.data.source, run.data.spec.shape)
@@ -46,7 +46,7 @@ def evaluate(options: Any, run: judging.Restored, saved: dict[str, Any], path: P
         publish(pictures, PUBLISHED / run.data.spec.name.lower())
 
 
-def draw(run: judging.Restored, classes: Tensor | None, result: dict[str, Any], labelled: np.ndarray,
+def draw(run: restore.Restored, classes: Tensor | None, result: dict[str, Any], labelled: np.ndarray,
          folder: Path, into: Path) -> list[Path]:
     """Every picture that the run in `folder` with those labelled rows allows; their paths."""
     drawn = []
@@ -90,14 +90,14 @@ def publish(pictures: list[Path], folder: Path) -> None:
             print(shutil.copyfile(picture, folder / picture.name))
 
 
-def generate(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
+def generate(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     generated.check(run, options.generate, options.format)
     judge = generated.scorer(options.scorer, run, path, options.data_dir, options.device)
     result, pictures = generated.make(run, saved, path, options.generate, options.format, options.seed, judge)
     print(generated.summary(result), *pictures, sep="\n")
 
 
-def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
+def suggest(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     if run.recipe.evaluated == "density":
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
     features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
@@ -106,7 +106,7 @@ def suggest(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
     labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
 
 
-def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
+def predict(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--predict")
     found, look = prediction.find(options.predict), prediction.look(run, saved)
     read_by = calibration.of(run, saved)
@@ -115,12 +115,12 @@ def predict(options: Any, run: judging.Restored, saved: dict[str, Any], path: Pa
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
 
 
-def _needs_classifier(run: judging.Restored, flag: str) -> None:
+def _needs_classifier(run: restore.Restored, flag: str) -> None:
     if not run.recipe.classifies:
         raise UserError(f"{flag}: a run of {run.cfg.recipe} has no classifier; name one of another recipe")
 
 
-def export(options: Any, run: judging.Restored, saved: dict[str, Any], path: Path) -> None:
+def export(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--export")
     target = Path(options.export)
     found = calibration.of(run, saved)

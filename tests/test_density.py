@@ -8,7 +8,7 @@ import torch
 
 import losses
 from config import UserError
-from engine import command, density, evaluate, loop, state
+from engine import command, density, loop, restore, state
 from engine import run as engine_run
 
 STEPS = 3
@@ -51,7 +51,7 @@ def test_the_term_is_there_with_a_density_alone(build, bad_gan):
 
 def test_likelihoods_are_those_of_the_density_in_the_pixels_of_the_game(file, bad_gan):
     run, trained = bad_gan(), state.load(file)
-    _, P = evaluate.networks(trained, file, *evaluate.settings(trained, file), run.data.spec, run.device)
+    _, P = restore.networks(trained, file, *restore.settings(trained, file), run.data.spec, run.device)
     images = torch.from_numpy(run.data.arrays.test_image[:5]).permute(0, 3, 1, 2)
     assert run.pipeline.pixels != P.pixels  # from 0 to 1 beside -1 to 1
     x = P.pixels.from_bytes(images)
@@ -128,7 +128,7 @@ def test_a_checkpoint_keeps_the_threshold_and_the_digest_and_no_weights(bad_gan,
 def test_evaluation_does_without_the_densitys_file(bad_gan, file, tmp_path):
     path = saved(bad_gan(), tmp_path / "run")
     shutil.rmtree(file.parent)
-    restored = evaluate.restore(state.load(path), path)
+    restored = restore.run(state.load(path), path)
     assert set(restored.nets) == {"D", "G"}
 
 

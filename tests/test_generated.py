@@ -14,7 +14,7 @@ import evaler
 import trainer
 from config import Spec
 from datasets import digits
-from engine import evaluate, generated, state
+from engine import generated, restore, state
 from models import MODELS
 from ops import Pixels
 from tests.mirror import mounted
@@ -32,7 +32,7 @@ def generate(folder, count, *flags):
 
 def restored(folder):
     path = state.find(folder)
-    return evaluate.restore(state.load(path), path)
+    return restore.run(state.load(path), path)
 
 
 class Shown(nn.Module):

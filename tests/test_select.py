@@ -8,7 +8,7 @@ import torch
 import evaler
 import trainer
 from config import UserError
-from engine import evaluate, generated, report, state, use
+from engine import evaluate, generated, report, restore, state, use
 from engine.run import held_out
 from tests.runs import TOY, differing, evaluated, only_run, weights
 
@@ -63,7 +63,7 @@ def test_the_best_judges_generated_images(train, data_dir, tmp_path):
     train("one", "--steps", "12")
     best = only_run(tmp_path / "one")
     other = state.load(best / "model-12.pt")
-    run = evaluate.restore(other, best / "model-12.pt", data_dir)
+    run = restore.run(other, best / "model-12.pt", data_dir)
     judge = generated.scorer(str(best), run, tmp_path / "elsewhere" / "model-1.pt", str(data_dir), "cpu")
     kept = state.load(best / "model-4.pt")["averaged"]
     assert all(torch.equal(kept[name], value) for name, value in judge.averaged.state_dict().items())

@@ -20,7 +20,7 @@ import download
 import evaler
 from config import UserError
 from datasets import h5, splits
-from engine import calibration, evaluate, state
+from engine import calibration, evaluate, restore, state
 from engine import predict as prediction
 from ops import Verdict
 from tests.runs import edit, evaluated
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def restored(run):
     path = state.find(run)
     saved = state.load(path)
-    return evaluate.restore(saved, path), saved
+    return restore.run(saved, path), saved
 
 
 def photographs(folder, run, count=6):
