@@ -209,6 +209,18 @@ def flags(argv: Sequence[str]) -> list[str]:
     return names
 
 
+def action(argv: Sequence[str], own: Mapping[str, set[str]], shared: set[str], usual: str) -> str:
+    """Which of several things the command line asks for: the first key of `own` that is a flag there, else `usual`.
+    UserError for a flag that does not go with it: `own` tells which go with each, those `shared` go with all."""
+    given = {name.removeprefix("no_") for name in flags(argv)} - shared
+    asked = next((name for name in own if name in given), usual)
+    if odd := sorted(given - {asked} - own[asked]):
+        owners = [f"--{name}" for name, others in own.items() if odd[0] in others and name != usual]
+        raise UserError(f"--{odd[0]}: " + (f"only used with {' or '.join(owners)}" if asked == usual and owners else
+                                           f"not used with --{asked}") + "; leave it out")
+    return asked
+
+
 def parse(record: type[Record], argv: Sequence[str], prog: str, description: str,
           default: Record | None = None, foreign: Mapping[str, str] | None = None) -> Record:
     """Command line to record, by tyro; flags take `_` and `-`. Exits with 0 after --help. `foreign` are flags that

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from config import UserError, Within, flags, guarded, nearest, parse, within
+from config import UserError, Within, action, guarded, nearest, parse, within
 from datasets import DATASETS, fetch, folder, own, path
 
 
@@ -49,29 +49,18 @@ class Settings(folder.Options):
 # What is asked for, and the flags that go with it beside --dataset and --data_dir.
 PICTURES = {"size", "resize", "grey", "test_share", "seed"}
 ACTIONS = {"from_folder": PICTURES | {"labels", "strict"}, "from_file": {"test_share", "seed", "transposed"},
-           "from_torchvision": PICTURES, "suggest": {"seed"}, "labels": set()}
-FETCH = {"all", "mirror", "trust_mirror", "timeout"}
-
-
-def action(argv: list[str]) -> str:
-    """One of ACTIONS, or "fetch"; UserError for two of them, or a flag of another."""
-    given = {name.removeprefix("no_") for name in flags(argv)} - {"dataset", "data_dir"}
-    asked = next((name for name in ACTIONS if name in given), "fetch")
-    if odd := sorted(given - {asked} - ACTIONS.get(asked, FETCH)):
-        owners = [f"--{name}" for name, own in ACTIONS.items() if odd[0] in own]
-        raise UserError(f"--{odd[0]}: " + (f"only used with {' or '.join(owners)}" if asked == "fetch" and owners else
-                                           f"not used with --{asked}") + "; leave it out")
-    return asked
+           "from_torchvision": PICTURES, "suggest": {"seed"}, "labels": set(),
+           "fetch": {"all", "mirror", "trust_mirror", "timeout"}}
 
 
 def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "download.py", __doc__)
     within(settings)
-    asked = action(argv)
+    asked = action(argv, ACTIONS, {"dataset", "data_dir"}, "fetch")
     if asked in ("suggest", "labels"):
         from engine import labels  # not at the top: torch takes seconds
 
-        labels.label(settings, asked)
+        (labels.suggest if asked == "suggest" else labels.take_in)(settings)
         return 0
     if asked != "fetch":
         own.make(settings, asked)

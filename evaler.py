@@ -15,7 +15,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
-from config import UserError, Within, flags, guarded, parse, within
+from config import UserError, Within, action, flags, guarded, parse, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,40 +49,28 @@ class Options:
     """Of --generate: a run (as --checkpoint) whose classifier scores the images too."""
 
 
-ACTIONS = ("generate", "suggest", "predict", "export")  # functions of engine/use.py
-ONLY = {"publish": ("evaluate",), "format": ("generate",), "scorer": ("generate",), "seed": ("generate", "suggest"),
-        "output": ("predict",)}
-
-
-def action(argv: list[str]) -> str:
-    """What is asked for: one of ACTIONS, or "evaluate". UserError for two of them, or a flag of another."""
-    given = flags(argv)
-    asked = [name for name in ACTIONS if name in given] or ["evaluate"]
-    if len(asked) > 1:
-        raise UserError(f"--{asked[0]} --{asked[1]}: one at a time")
-    for name, owners in ONLY.items():
-        if name in given and asked[0] not in owners:
-            raise UserError(f"--{name}: " + (f"not with --{asked[0]}" if "evaluate" in owners else
-                                             f"only with --{' or --'.join(owners)}") + "; leave it out")
-    return asked[0]
+# What is asked for, each a function of engine/use.py, and the flags that go with it beside SHARED.
+ACTIONS = {"generate": {"format", "scorer", "seed"}, "suggest": {"seed"}, "predict": {"output"}, "export": set(),
+           "evaluate": {"publish"}}
+SHARED = {"checkpoint", "device", "data_dir"}
 
 
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "evaler.py", __doc__)
     within(options)
-    asked = action(argv)
+    asked = action(argv, ACTIONS, SHARED, "evaluate")
     # Imported here, because the processes that decode pictures import this file, too.
     from engine import mean, restore, state, use
 
     if not options.checkpoint:
         raise UserError("--checkpoint: name a run folder, a folder of runs or a model-<step>.pt")
     if len(options.checkpoint) > 1:
-        if given := [name for name in ("publish", *ACTIONS) if name in flags(argv)]:
+        if given := sorted(set(flags(argv)) - SHARED):
             raise UserError(f"--{given[0]}: of one run; name one behind --checkpoint")
         mean.over(options.checkpoint, options.data_dir, options.device)
         return
     path, saved = state.selected(options.checkpoint[0])
-    getattr(use, asked)(options, restore.run(saved, path, options.data_dir, options.device), saved, path)
+    use.ACTIONS[asked](options, restore.run(saved, path, options.data_dir, options.device), saved, path)
 
 
 if __name__ == "__main__":

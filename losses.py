@@ -153,8 +153,10 @@ def pull_away(features: Tensor) -> Tensor:
 
 def gaussian_nll(z: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     """-log q(z | x) = sum of log sigma + ((z - mu) / sigma)^2 / 2 over the entries of z, without its constant:
-    an upper bound of -H(p_G), so that it keeps G's images apart (Dai et al. 2017, the variational term)."""
-    return (log_deviation + 0.5 * ((z - mean) * torch.exp(-log_deviation)).square()).sum(1).mean()
+    an upper bound of -H(p_G), so that it keeps G's images apart (Dai et al. 2017, the variational term). What is
+    divided by is 1e-8 at least; their code adds that to sigma."""
+    inverse = torch.exp(-log_deviation.clamp(min=math.log(1e-8)))
+    return (log_deviation + 0.5 * ((z - mean) * inverse).square()).sum(1).mean()
 
 
 def ramped_up(step: Tensor, length: float) -> Tensor:

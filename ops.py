@@ -271,13 +271,13 @@ def sample(G: nn.Module, z: Tensor) -> Tensor:
         return G(z)
 
 
-def judge_fake(D: nn.Module, fake: Tensor) -> Verdict:
+def verdict_on_fake(D: nn.Module, fake: Tensor) -> Verdict:
     """The verdict on generated images, which stay out of D's running averages."""
     with statistics_kept(D):
         return D(fake)
 
 
-def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
+def verdicts(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
     """Verdicts on several batches of real images and one of generated ones, last. One call where D has no batch
     statistics; otherwise real and generated images are normalised apart, and only the real ones enter D's averages.
     A net with a `reference` compares the images of one batch, so there every batch is a call of its own."""
@@ -285,7 +285,7 @@ def judge(D: nn.Module, real: list[Tensor], fake: Tensor) -> list[Verdict]:
         with parametrize.cached():  # the weight norm is computed once
             return [D(x) for x in (*real, fake)]
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in D.modules()):
-        apart, together = [judge_fake(D, fake)], real
+        apart, together = [verdict_on_fake(D, fake)], real
     else:
         apart, together = [], [*real, fake]
     parts = zip(*(field.split([len(x) for x in together]) for field in D(torch.cat(together))), strict=True)

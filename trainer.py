@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
     if run.cfg.dry_run:
         print(json.dumps(command.settled(run), indent=1))
         return 0
-    training = loop.begin(run, path)
-    if failed := loop.go([training])[0]:
+    training = loop.prepare(run, path)
+    if failed := loop.train([training])[0]:
         raise failed
     if not training.finished:
         print(training.hint(), file=sys.stderr)

@@ -113,7 +113,7 @@ def between(run: Run) -> dict[str, float]:
     """Milliseconds a step of what the loop does now and then, at the default intervals, until the next step can begin;
     what another thread writes beside the steps after that is an entry of its own, as if they waited for it."""
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
-        training = loop.start(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
+        training = loop.in_new_folder(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
         step = run.step
         jobs = {"losses to the log": (training._flush, (bar,), run.cfg.log_every),
                 "evaluation": (training._evaluate, (bar,), run.cfg.eval_every),

@@ -79,8 +79,10 @@ def machine(device: str) -> dict[str, Any]:
         cpu = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
         name = f"{(cpu or ['CPU'])[0]}, {torch.get_num_threads()} threads"
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True,
-                            cwd=Path(__file__).parent, check=False).stdout.strip()
+    commit = ""
+    with contextlib.suppress(OSError):  # no git
+        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True,
+                                text=True, cwd=Path(__file__).parent, check=False).stdout.strip()
     return {"device": name, "versions": world.versions(), "commit": commit, "date": time.strftime("%Y-%m-%d")}
 
 

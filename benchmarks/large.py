@@ -126,11 +126,10 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     options = parse(Options, argv, "large.py", __doc__)
     within(options)
-    try:
-        with tempfile.TemporaryDirectory(dir=options.folder or None) as folder:
-            row = measure(options, Path(folder))
-    except FileNotFoundError:
-        raise UserError(f"--folder {options.folder}: no such folder") from None
+    if options.folder and not Path(options.folder).is_dir():
+        raise UserError(f"--folder {options.folder}: no such folder; make it, or leave the flag out")
+    with tempfile.TemporaryDirectory(dir=options.folder or None) as folder:
+        row = measure(options, Path(folder))
     table = common.Table(("recipe", "gigabytes", "images", "disk_its", "memory_its", "ratio", "megabytes_above_own",
                           "each_image_once", "resumed_exactly"))
     table.add(row)

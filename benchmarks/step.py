@@ -172,13 +172,13 @@ class Plain:
 def separate_forwards() -> Iterator[None]:
     """Inside, a discriminator sees labelled, unlabelled and generated images in calls of their own, all with their
     gradients and with weights normalised anew."""
-    kept = ops.judge, ops.features
-    ops.judge = lambda D, real, fake: [D(x) for x in (*real, fake)]
+    kept = ops.verdicts, ops.features
+    ops.verdicts = lambda D, real, fake: [D(x) for x in (*real, fake)]
     ops.features = lambda D, fake, real: (D(fake).features, D(real).features)
     try:
         yield
     finally:
-        ops.judge, ops.features = kept
+        ops.verdicts, ops.features = kept
 
 
 def measure(run: Run, seconds: float, workers: int) -> dict[str, Any]:

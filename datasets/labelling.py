@@ -9,6 +9,7 @@ import contextlib
 import csv
 import difflib
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -148,10 +149,11 @@ class Taken(NamedTuple):
     dropped: list[str]  # classes of which no image is left
 
 
-def take_in(target: Path, table: Path) -> Taken:
+def take_in(target: Path, table: Path, budget: float = math.inf) -> Taken:
     """Put the labels of the table into the data.h5 `target`, whole or not at all; they replace those that are there.
-    Classes that are new are added behind the others. UserError for a row that there is not."""
-    data, given = h5.read(target), answers(table)
+    Classes that are new are added behind the others. Training images of more than `budget` bytes stay in the file.
+    UserError for a row that there is not."""
+    data, given = h5.read(target, budget), answers(table)
     if not data.spec.classes:
         raise UserError(f"--labels {table}: the test images of {target} have no labels, so that nothing could be "
                         "measured.\nMake the data set again with some labels of each class: --from_folder and a table "
@@ -172,6 +174,8 @@ def take_in(target: Path, table: Path) -> Taken:
     new, changed = int((before < 0)[list(given)].sum()), int((after != before).sum())
     if not changed:
         return Taken(data, 0, 0, [], [])
+    if isinstance(data.arrays.train_image, np.memmap) and h5.digests(data.arrays)[1] != data.digest:  # not yet checked
+        raise UserError(f"{target}: damaged: the digest of its images is not the one stored with them;\n{h5.REMEDY}")
     # A class with a number below one of the test images stays: other numbers of these would make another test set.
     dropped = [k for k in range(data.arrays.test_label.max() + 1, len(names)) if k in before and k not in after]
     kept = np.setdiff1d(np.arange(len(names)), dropped)

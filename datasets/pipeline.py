@@ -57,10 +57,12 @@ class Pipeline:
         "pool"."""
         if self.worker is None:
             return self._gather(self._rows(what, number, position, count))
+        return self.worker.submit(self._read, what, number, position, count).result()
+
+    def _next(self, what: str, number: int, position: int, count: int) -> tuple[Tensor, Tensor]:
+        """What `take` gives, from elsewhere than the device; the images behind are read meanwhile."""
         asked, future = self.ahead.pop((what, number), (None, None))
-        if asked != (position, count):
-            future = self.worker.submit(self._read, what, number, position, count)
-        found = future.result()
+        found = future.result() if asked == (position, count) else self.take(what, number, position, count)
         then = position + count, count
         self.ahead[what, number] = then, self.worker.submit(self._read, what, number, *then)
         return found
@@ -101,7 +103,7 @@ class Pipeline:
         size, found = self.batch_size, []
         for what, number in [("labelled", LABELLED)] * labelled + [("pool", 1 + player)]:
             place = what, number, position * size, size
-            found += [self._rows(*place)] if self.worker is None else self.take(*place)
+            found += [self._rows(*place)] if self.worker is None else self._next(*place)
         return found
 
     def images(self, fetched: Sequence[Tensor]) -> Sequence[Tensor]:

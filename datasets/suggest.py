@@ -8,6 +8,8 @@ CLUSTERS = 500  # at most (the paper's Table 1)
 NEIGHBOURS = 20  # over which typicality is measured, section 3.1
 PLAIN = 50  # principal components that stand for pixels
 FITTED = 60_000  # images at most by which components and clusters are found
+PIXELS = 1 << 28  # of them as numbers at most; of large images there are fewer, but never less than LEAST
+LEAST = 1000
 
 
 def plain_features(images: np.ndarray, seed: int) -> np.ndarray:
@@ -15,7 +17,8 @@ def plain_features(images: np.ndarray, seed: int) -> np.ndarray:
     [N, H, W, C] -> float32 [N, F]."""
     from sklearn.decomposition import PCA  # takes a second that nobody else should wait for
 
-    some = np.sort(np.random.RandomState(seed).permutation(len(images))[:FITTED])
+    most = min(FITTED, max(LEAST, PIXELS // images[0].size))
+    some = np.sort(np.random.RandomState(seed).permutation(len(images))[:most])
     flat = (part.reshape(len(part), -1).astype(np.float32) / 255 for part in (images[some], *_parts(images)))
     pca = PCA(min(PLAIN, *(len(some), int(np.prod(images.shape[1:])))), svd_solver="randomized", random_state=seed)
     pca.fit(next(flat))
@@ -23,7 +26,8 @@ def plain_features(images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _parts(images: np.ndarray) -> list[np.ndarray]:
-    return [images[start:start + 10_000] for start in range(0, len(images), 10_000)]
+    size = min(10_000, max(1, PIXELS // 4 // images[0].size))
+    return [images[start:start + size] for start in range(0, len(images), size)]
 
 
 def typical(features: np.ndarray, known: np.ndarray, count: int, seed: int) -> np.ndarray:

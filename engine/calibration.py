@@ -30,7 +30,7 @@ def of(run: restore.Restored, saved: dict[str, Any]) -> Calibration:
     # Labelled images were learnt by heart: on them every temperature below 1 looks better than 1.
     fitted = temperature(classes, torch.from_numpy(labels[rows]), LOWEST if name == "validation" else 1.0)
     least = None
-    if run.judges:
+    if run.tells_real:
         some = np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round().astype(int)
         real = evaluate.predict(run.averaged, images[some], run.device).real.sigmoid()
         least = real.double().quantile(UNLIKE).item()

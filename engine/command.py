@@ -92,8 +92,7 @@ def resumed(path: Path, argv: Sequence[str]) -> Run:
                         "--checkpoint")
     if "epochs" in changed and "steps" not in changed:
         cfg = dataclasses.replace(cfg, steps=0)
-    with state.fitting(path, "contents"):
-        return build(cfg, saved)
+    return build(cfg, saved, path)
 
 
 def asked(argv: Sequence[str]) -> tuple[Run, Path | None]:
@@ -110,4 +109,4 @@ def settled(run: Run) -> dict[str, Any]:
 
 def begin(argv: Sequence[str]) -> loop.Training:
     """The run of that command line, ready to train in its folder, which it prints."""
-    return loop.begin(*asked(argv))
+    return loop.prepare(*asked(argv))

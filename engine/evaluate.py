@@ -37,7 +37,7 @@ def _passes(net: nn.Module, images: np.ndarray, device: torch.device, pixels: in
     was_training, size = net.training, max(1, min(IMAGES, pixels // math.prod(images.shape[1:3])))
     net.eval()
     for start in range(0, len(images), size):
-        chunk = torch.from_numpy(images[start:start + size]).to(device).permute(0, 3, 1, 2)
+        chunk = torch.tensor(images[start:start + size], device=device).permute(0, 3, 1, 2)
         x = net.pixels.from_bytes(chunk)
         yield x, net(x)
     net.train(was_training)

@@ -4,36 +4,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import datasets
 from config import Config, UserError
-from datasets import files, h5, labelling, suggest
-from engine import figures
+from datasets import files, h5, labelling
+from datasets import suggest as choice
+from engine import figures, world
 
 
-def label(settings: Any, how: str) -> None:
-    """--suggest: ask for the labels of the images where they would help most; --labels: take a table of labels in."""
-    if how == "labels":
-        name = settings.dataset[0] if len(settings.dataset) == 1 else ""
-        if not name or datasets.published(name):
-            raise UserError(f"--labels {settings.labels}: name a data set of your own with --dataset; found "
-                            f"{' '.join(settings.dataset) or 'no name'}"
-                            f"{', whose labels are all there' if name else ''}")
-        _take_in(datasets.home(name, settings.data_dir), Path(settings.labels))
-        return
+def suggest(settings: Any) -> None:
+    """--suggest of download.py: ask for the labels of the images where they would help most."""
     if len(settings.dataset) != 1:
         raise UserError(f"--suggest {settings.suggest}: name one data set with --dataset")
-    data = datasets.load(settings.dataset[0], settings.data_dir)
-    features = suggest.plain_features(data.arrays.train_image, settings.seed)
+    data = datasets.load(settings.dataset[0], settings.data_dir, _budget())
+    features = choice.plain_features(data.arrays.train_image, settings.seed)
     folder = datasets.home(data.spec.name, settings.data_dir).parent
     ask(folder, data, folder, features, np.empty(0, np.int64), settings.suggest, settings.seed)
 
 
-def _take_in(target: Path, table: Path) -> None:
+def take_in(settings: Any) -> None:
+    """--labels of download.py: put a table of labels into a data set."""
+    name = settings.dataset[0] if len(settings.dataset) == 1 else ""
+    if not name or datasets.published(name):
+        raise UserError(f"--labels {settings.labels}: name a data set of your own with --dataset; found "
+                        f"{' '.join(settings.dataset) or 'no name'}"
+                        f"{', whose labels are all there' if name else ''}")
+    target, table = datasets.home(name, settings.data_dir), Path(settings.labels)
     if not table.exists():
         raise UserError(f"--labels {table}: no such file; --suggest writes suggest.csv where labels are missing, and "
                         "suggest.txt, for --labelled of trainer.py, where all are there")
-    data, new, corrected, added, dropped = labelling.take_in(target, table)
+    data, new, corrected, added, dropped = labelling.take_in(target, table, _budget())
     labels, names = data.arrays.train_label, data.class_names
     print(f"{target}: {new} new labels, {corrected} corrected; {(labels >= 0).sum()} of {len(labels)} training images "
           f"have one, in {len(names)} classes. Train on all of them with:\n"
@@ -44,6 +45,10 @@ def _take_in(target: Path, table: Path) -> None:
         near = [f"{name} (near to {other})" if (other := labelling.alike(name, names)) else name for name in added]
         print(f"Classes that are new, of which there is no test image: {', '.join(near)}. If one is misspelt, correct "
               f"the table and take it in again")
+
+
+def _budget() -> int:
+    return world.image_budget(torch.device("cpu"))
 
 
 def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np.ndarray, count: int,
@@ -60,7 +65,7 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
                         "again with some of each class")
     if count > len(images) - len(known):
         raise UserError(f"--suggest {count}: training images without a label: {len(images) - len(known)}")
-    rows = suggest.typical(features, known, count, seed)
+    rows = choice.typical(features, known, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / ("suggest.txt" if every else "suggest.csv")
     title = f"{'' if every else 'write the class of each row into suggest.csv, '}the most valuable first"

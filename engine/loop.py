@@ -47,7 +47,7 @@ class Training:
         """Whether the last step is done."""
         return self.state.step == self.cfg.steps
 
-    def walk(self) -> Iterator[None]:
+    def steps(self) -> Iterator[None]:
         """Train to the last step or until `stop` is set, step by step, and leave a checkpoint there."""
         cfg, state_ = self.cfg, self.state
         place = {} if self.line is None else {"position": self.line}  # None would hide TQDM_POSITION
@@ -107,7 +107,7 @@ class Training:
         if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
             self._pictures()
         if step % cfg.save_every == 0 or (self.state.best and self.state.best["step"] == step):
-            self._save()  # of the last step, `walk` does
+            self._save()  # of the last step, `steps` does
 
     def _check(self) -> None:
         """Fetch the losses from the device; one that is not finite stops the run, with its step named."""
@@ -213,9 +213,9 @@ class Training:
             state.save(content, record(self.run), self.folder, self.cfg.keep)
 
 
-def begin(run: Run, path: Path | None) -> Training:
+def prepare(run: Run, path: Path | None) -> Training:
     """The run, new or gone on with from that checkpoint, ready to train in its folder, which it prints."""
-    cfg, training = run.cfg, go_on(run, path.parent) if path else start(run)
+    cfg, training = run.cfg, in_folder(run, path.parent) if path else in_new_folder(run)
     if training.finished:
         print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
@@ -224,14 +224,14 @@ def begin(run: Run, path: Path | None) -> Training:
     return training
 
 
-def start(run: Run) -> Training:
+def in_new_folder(run: Run) -> Training:
     """A new run folder with the settings, the labelled rows and a copy of the density model in it, ready to train."""
     folder = log.make_folder(run.cfg)
     try:
         if "density" in run.state.nets:
             with files.whole(folder / density.FILE) as new:
                 shutil.copyfile(run.cfg.density, new)
-        training = go_on(run, folder)
+        training = in_folder(run, folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if not isinstance(error, OSError):
@@ -241,7 +241,7 @@ def start(run: Run) -> Training:
     return training
 
 
-def go_on(run: Run, folder: Path) -> Training:
+def in_folder(run: Run, folder: Path) -> Training:
     """The run of that folder, ready to train from where its state is."""
     facts = {name: fact for name, fact in record(run).items() if not isinstance(fact, torch.Tensor)}
     check_own(folder, facts)
@@ -274,7 +274,7 @@ def stopping() -> list[int]:
     return found
 
 
-def go(trainings: Sequence[Training],
+def train(trainings: Sequence[Training],
        lanes: Sequence[contextlib.AbstractContextManager] = ()) -> list[UserError | None]:
     """Train each to its last step, or all until a signal asks to stop; what went wrong with each, of several also told
     at once. Several share a GPU: each has a lane of its own there, and they make their steps in turns. An error that is
@@ -284,27 +284,27 @@ def go(trainings: Sequence[Training],
             training.stop = True
 
     previous = {number: signal.signal(number, stop) for number in stopping()}
-    walks = {place: training.walk() for place, training in enumerate(trainings)}
+    underway = {place: training.steps() for place, training in enumerate(trainings)}
     lanes = lanes or [contextlib.nullcontext()] * len(trainings)
     failed: list[UserError | None] = [None] * len(trainings)
     try:
-        while walks:
-            for place, walk in list(walks.items()):
+        while underway:
+            for place, steps in list(underway.items()):
                 with lanes[place]:
                     try:
-                        next(walk)
+                        next(steps)
                     except StopIteration:
-                        del walks[place]
+                        del underway[place]
                     except UserError as error:
-                        del walks[place]
+                        del underway[place]
                         failed[place] = error
                         if len(trainings) > 1:
                             tqdm.write(f"{trainings[place].folder}: {error}", sys.stderr)
     except BaseException:
         stop()
-        for place, walk in walks.items():
+        for place, steps in underway.items():
             with lanes[place], contextlib.suppress(Exception):
-                for _ in walk:
+                for _ in steps:
                     pass
         raise
     finally:

@@ -1,6 +1,8 @@
 """The mean over runs of one configuration that were trained one by one."""
 import os
 import re
+import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ MAY_DIFFER = (command.MAY_CHANGE - {"steps", "epochs"}) | {"seed", "label_seed",
 
 
 def over(asked: Sequence[str], data_dir: str, device: str) -> None:
-    """Count the errors of each run asked for (as --checkpoint), print them and their mean as `report.mean` does, and
+    """Count the errors of each run asked for (as --checkpoint), print them and their mean as `tell` does, and
     write them beside the first run. UserError where they are not finished runs of one configuration, each another."""
     # RUNS/* may name those, too.
     asked = [one for one in asked if not re.fullmatch(r"seeds-[\d-]+\.json", Path(one).name)]
@@ -22,7 +24,24 @@ def over(asked: Sequence[str], data_dir: str, device: str) -> None:
         raise UserError("--checkpoint: a mean needs two runs or more")
     common = check(asked)
     runs = [judged(one, data_dir, device) for one in asked]
-    report.mean(runs, Path(os.path.abspath(state.find(asked[0]).parent)).parent, configuration=common)
+    tell(runs, Path(os.path.abspath(state.find(asked[0]).parent)).parent, configuration=common)
+
+
+def tell(runs: list[dict[str, Any]], folder: Path, **common: Any) -> None:
+    """Print the mean of the accuracies of those runs that have one, and their deviation as a sample's (n - 1); write
+    both with what is known of each run and is common to all to seeds-<time>.json in `folder`. Nothing of fewer than
+    two."""
+    shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
+    if len(shares) < 2:
+        return
+    found = {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares)}
+    missing = len(runs) - len(shares)
+    print(f"test accuracy {100 * found['mean']:.2f} ± {100 * found['standard_deviation']:.2f} % (mean and standard "
+          f"deviation, by n - 1, of {len(shares)} runs"
+          f"{f'; {missing} more did not come to their end' if missing else ''})")
+    path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    report.write(path, {**found, **common, "runs": runs})
+    print(path)
 
 
 def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:

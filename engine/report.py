@@ -2,8 +2,6 @@
 import contextlib
 import json
 import re
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -185,23 +183,6 @@ def _versions(versions: dict[str, Any]) -> list[str]:
 
 def _listed(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def mean(runs: list[dict[str, Any]], folder: Path, **common: Any) -> None:
-    """Print the mean of the accuracies of those runs that have one, and their deviation as a sample's (n - 1); write
-    both with what is known of each run and is common to all to seeds-<time>.json in `folder`. Nothing of fewer than
-    two."""
-    shares = [run["accuracy"] for run in runs if run["accuracy"] is not None]
-    if len(shares) < 2:
-        return
-    found = {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares)}
-    missing = len(runs) - len(shares)
-    print(f"test accuracy {100 * found['mean']:.2f} ± {100 * found['standard_deviation']:.2f} % (mean and standard "
-          f"deviation, by n - 1, of {len(shares)} runs"
-          f"{f'; {missing} more did not come to their end' if missing else ''})")
-    path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    write(path, {**found, **common, "runs": runs})
-    print(path)
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ class Restored(NamedTuple):
     nets: dict[str, nn.Module]  # raw weights; without "G" where the recipe has no generator
     averaged: nn.Module  # the first of them with averaged weights
     device: torch.device
-    judges: bool  # whether D was trained to tell real images from generated ones
+    tells_real: bool  # whether D was trained to tell real images from generated ones
 
 
 def run(saved: dict[str, Any], path: Path, data_dir: str = "", device: str = "") -> Restored:
@@ -38,8 +38,8 @@ def run(saved: dict[str, Any], path: Path, data_dir: str = "", device: str = "")
     now = _load(cfg.dataset, data_dir)
     with state.fitting(path, "data"):
         data = as_trained(now if recipe.classifies else now.without_labels(), saved, data_dir)
-    judges = any("fake" in player.terms for player in recipe.players(cfg))
-    return Restored(cfg, recipe, data, now, *networks(saved, path, recipe, cfg, data.spec, where), where, judges)
+    tells_real = any("fake" in player.terms for player in recipe.players(cfg))
+    return Restored(cfg, recipe, data, now, *networks(saved, path, recipe, cfg, data.spec, where), where, tells_real)
 
 
 def settings(saved: dict[str, Any], path: Path) -> tuple[recipes.Recipe, Config]:

@@ -1,7 +1,9 @@
 """From settings to everything that a run needs, checked before anything is written."""
+import contextlib
 import dataclasses
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from datasets.augment import augment
 from datasets.h5 import Data
 from datasets.pipeline import Pipeline
 from engine import density, restore, world
-from engine.state import State, find
+from engine.state import State, find, fitting
 from engine.step import Step, rate_factor
 
 INIT_IMAGES = 500  # of the data-dependent initialisation (Salimans et al. 2016, code)
@@ -134,15 +136,18 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     seldom = max(seldom, min(least, steps // 5))
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     log_every = cfg.log_every or min(max(steps // 100, LOGGED[device][0]), LOGGED[device][1])
-    interval = cfg.eval_every or math.ceil(min(max(steps // 20, seldom), most) / log_every) * log_every
+    interval = cfg.eval_every or math.ceil(max(min(steps // 20, most), seldom) / log_every) * log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}
     return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, log_every=log_every, **filled)
 
 
-def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
-    """Load the data, choose the labelled rows, build and initialise the networks (or take them from a checkpoint).
-    UserError for anything that does not fit; nothing is written."""
+def build(cfg: Config, saved: dict[str, Any] | None = None, path: Path = Path()) -> Run:
+    """Load the data, choose the labelled rows, build and initialise the networks (or take them from what was read from
+    the checkpoint `path`). UserError for anything that does not fit; nothing is written."""
+    def taken_from_it() -> contextlib.AbstractContextManager:
+        return fitting(path, "contents") if saved else contextlib.nullcontext()
+
     device = world.device(cfg.device)
     world.keep_freed_memory()
     world.wake_vector_functions()
@@ -152,10 +157,10 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     data = datasets.load(cfg.dataset, cfg.data_dir, most)
     data = data if recipe.classifies else data.without_labels()
     place = storage_place(cfg.data, data, device)
-    if saved:
-        data = restore.as_trained(data, saved, cfg.data_dir)
-    images, labels = data.arrays.train_image, data.arrays.train_label
-    cfg, split = divided(cfg, labels, data.spec.classes, saved)
+    with taken_from_it():
+        data = restore.as_trained(data, saved, cfg.data_dir) if saved else data
+        images, labels = data.arrays.train_image, data.arrays.train_label
+        cfg, split = divided(cfg, labels, data.spec.classes, saved)
     cfg = scheduled(cfg, len(split.pool), len(data.arrays.test_image), device.type)
     if saved and saved["step"] > cfg.steps:
         raise UserError(f"--steps {cfg.steps}: the checkpoint is at step {saved['step']} already; ask for more steps")
@@ -164,7 +169,8 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
             for name, net in models.build(cfg, data.spec, recipe.trained(cfg)).items()}
     judge = nets[recipe.nets[0]]
     cfg = dataclasses.replace(cfg, threads=world.use_threads(cfg.threads, step_flop(judge, data.spec, cfg)))
-    nets |= density.given(cfg, data, judge.pixels, device, saved)
+    with taken_from_it():
+        nets |= density.given(cfg, data, judge.pixels, device, saved)
     changes = partial(augment, flip=cfg.flip, shift=cfg.shift) if cfg.flip or cfg.shift else lambda x: x
     pipeline = Pipeline(images, labels, split, judge.pixels, cfg.batch_size, cfg.seed, device, place, changes,
                         recipe.second_view)
@@ -172,11 +178,12 @@ def build(cfg: Config, saved: dict[str, Any] | None = None) -> Run:
     if saved is None and not cfg.dry_run:  # it may take minutes
         initialise(nets, pipeline, recipe.init_images(cfg), cfg)
     state = State(nets, players, cfg.average, capturable=device.type == "cuda")
-    if saved:
-        state.load_state_dict(saved)
+    with taken_from_it():
+        if saved:
+            state.load_state_dict(saved)
+        begun = provenance(saved, cfg.steps)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
-    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device,
-               provenance(saved, cfg.steps))
+    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device, begun)
 
 
 def divided(cfg: Config, labels: np.ndarray, classes: int,

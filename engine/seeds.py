@@ -64,13 +64,13 @@ def check_distinct(every: Sequence[Config]) -> None:
 
 
 def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, folder: Path) -> int:
-    """Train them all as `outcomes` does; prints and writes the mean of their accuracies too, as `report.mean` does. The
+    """Train them all as `outcomes` does; prints and writes the mean of their accuracies too, as `mean.tell` does. The
     exit status is 0 if every run came to its end."""
     results = outcomes(lines, begin, device)
     runs = [{"command": " ".join(line), "status": status, "accuracy": report.share_right(said),
              **(mean.facts(*state.selected(found)) if (found := report.folder_named(said)) else {})}
             for line, (status, said) in zip(lines, results, strict=True)]
-    report.mean(runs, folder)
+    mean.tell(runs, folder)
     if any(status == 130 for status, _ in results):
         print("Go on with each run that stopped and start those that were not begun; then the mean is told by\n"
               "python evaler.py --checkpoint RUN1 RUN2 ...", file=sys.stderr)
@@ -113,7 +113,7 @@ def in_turns(lines: Sequence[Sequence[str]], begin: Begin,
             training.close()
         raise
     results = []
-    for line, lane, training, failed in zip(lines, lanes, trainings, loop.go(trainings, lanes), strict=True):
+    for line, lane, training, failed in zip(lines, lanes, trainings, loop.train(trainings, lanes), strict=True):
         with lane:
             said = training.summary() if training.finished and not failed else ""
         print(f"{' '.join(line)}: {said or failed or training.hint()}", flush=True)

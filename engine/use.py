@@ -12,10 +12,7 @@ from torch import Tensor
 import datasets
 from config import UserError
 from datasets import files
-from engine import calibration, figures, generated, labels, report, restore
-from engine import evaluate as judging
-from engine import export as exports
-from engine import predict as prediction
+from engine import calibration, evaluate, export, figures, generated, labels, predict, report, restore
 
 PUBLISHED = Path("figure/result")
 # What SSGAN-Tensorflow shows in its README, and of a point set the classifier without unlabelled points.
@@ -23,11 +20,11 @@ PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_los
           "accuracy.png", "labels_alone.png")
 
 
-def evaluate(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
+def evaluate_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     classes = None
     if run.recipe.classifies:
-        classes = judging.predict(run.averaged, run.data.arrays.test_image, run.device).classes
-    result = judging.result(run, classes, saved, path)
+        classes = evaluate.predict(run.averaged, run.data.arrays.test_image, run.device).classes
+    result = evaluate.result(run, classes, saved, path)
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
     page = report.card(result, run.recipe.citation, run.data.source, run.data.spec.shape)
@@ -76,10 +73,10 @@ def draw(run: restore.Restored, classes: Tensor | None, result: dict[str, Any], 
         return drawn
     title += f"\nstep {result['step']}, {result['errors']} of {result['test_images']} test images wrong"
     figures.confusion(new("confusion.png"), result["confusion"], names, title)
-    figures.reliability(new("reliability.png"), judging.calibration(classes, arrays.test_label), result["ece"], title)
+    figures.reliability(new("reliability.png"), evaluate.calibration(classes, arrays.test_label), result["ece"], title)
     if result["errors"] and not run.data.spec.points:
         figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label,
-                         judging.probabilities(classes).numpy(), names, title)
+                         evaluate.probabilities(classes).numpy(), names, title)
     return drawn
 
 
@@ -90,27 +87,27 @@ def publish(pictures: list[Path], folder: Path) -> None:
             print(shutil.copyfile(picture, folder / picture.name))
 
 
-def generate(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
+def generate_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     generated.check(run, options.generate, options.format)
     judge = generated.scorer(options.scorer, run, path, options.data_dir, options.device)
     result, pictures = generated.make(run, saved, path, options.generate, options.format, options.seed, judge)
     print(generated.summary(result), *pictures, sep="\n")
 
 
-def suggest(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
+def suggest_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     if run.recipe.evaluated == "density":
         raise UserError(f"--suggest: a run of {run.cfg.recipe} has no features of images; name one of another recipe")
-    features = judging.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
+    features = evaluate.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
     home = datasets.home(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
     labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
 
 
-def predict(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
+def predict_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--predict")
-    found, look = prediction.find(options.predict), prediction.look(run, saved)
+    found, look = predict.find(options.predict), predict.look(run, saved)
     read_by = calibration.of(run, saved)
-    pictures, others = prediction.write(run, found, look, read_by, options.output)
+    pictures, others = predict.write(run, found, look, read_by, options.output)
     print(f"{options.output}: {pictures} pictures, {others} other files; temperature "
           f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
 
@@ -120,11 +117,15 @@ def _needs_classifier(run: restore.Restored, flag: str) -> None:
         raise UserError(f"{flag}: a run of {run.cfg.recipe} has no classifier; name one of another recipe")
 
 
-def export(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
+def export_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
     _needs_classifier(run, "--export")
     target = Path(options.export)
     found = calibration.of(run, saved)
-    difference = exports.write(target, run.averaged, found.temperature, run.data.arrays.test_image,
+    difference = export.write(target, run.averaged, found.temperature, run.data.arrays.test_image,
                               run.data.class_names, saved["data"]["resize"])
     print(f"{target}: probabilities differ from the network's by {difference:.1e} at most; temperature "
           f"{found.temperature:.3f}, fitted on {found.fitted_on}")
+
+
+ACTIONS = {"evaluate": evaluate_run, "generate": generate_run, "suggest": suggest_run, "predict": predict_run,
+           "export": export_run}

@@ -75,7 +75,7 @@ def published(spec: Spec) -> dict:
 
 def discriminator(nets, b, entropy):
     D, G = nets["D"], nets["G"]
-    labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
+    labelled, real, fake = ops.verdicts(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
     terms = improved_gan.terms(b.y_lab, labelled, real, fake)
     return {**terms, "entropy": entropy * losses.conditional_entropy(real.classes)} if entropy else terms
 
@@ -96,7 +96,7 @@ def generator(nets, b, norm, pull_away, variational, low_density):
 
 def players(cfg: Settings) -> tuple[Player, Player]:
     mlp = improved_gan.on_mlp(cfg)
-    adam = partial(torch.optim.Adam, eps=1e-8, fused=True)
+    adam = partial(torch.optim.Adam, fused=True)
     beta2 = 0.9999 if mlp else 0.999
     d_terms = ("supervised", "real", "fake", *(["entropy"] if cfg.entropy else []))
     g_terms = ("feature_matching", *(name for name in ("pull_away", "variational") if getattr(cfg, name)),

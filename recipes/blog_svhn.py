@@ -59,10 +59,10 @@ def published(spec: Spec) -> dict:
 def discriminator(nets, b, masked, smoothing):
     D, G = nets["D"], nets["G"]
     if masked:
-        real, fake = ops.judge(D, [b.x_unl], ops.sample(G, b.z))
+        real, fake = ops.verdicts(D, [b.x_unl], ops.sample(G, b.z))
         labelled, y = real, b.y_unl
     else:
-        labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
+        labelled, real, fake = ops.verdicts(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
         y = b.y_lab
     return {"supervised": losses.masked_cross_entropy(labelled.classes, y),
             "real": losses.smoothed_real(real.real, smoothing),

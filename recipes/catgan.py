@@ -42,7 +42,7 @@ class Settings(GanConfig):
 
 def discriminator(nets, b):
     D, G = nets["D"], nets["G"]
-    labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
+    labelled, real, fake = ops.verdicts(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
     return {"supervised": losses.cross_entropy(labelled.classes, b.y_lab),
             "marginal_real": -losses.marginal_entropy(real.classes),
             "conditional_real": losses.conditional_entropy(real.classes),
@@ -50,7 +50,7 @@ def discriminator(nets, b):
 
 
 def generator(nets, b):
-    fake = ops.judge_fake(nets["D"], nets["G"](b.z))
+    fake = ops.verdict_on_fake(nets["D"], nets["G"](b.z))
     return {"marginal": -losses.marginal_entropy(fake.classes),
             "conditional": losses.conditional_entropy(fake.classes)}
 

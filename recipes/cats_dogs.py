@@ -45,7 +45,7 @@ def published(spec: Spec) -> dict:
 
 
 def generator(nets, b):
-    return {"adversarial": 0.5 * losses.taken_for_real(ops.judge_fake(nets["D"], nets["G"](b.z)).real)}
+    return {"adversarial": 0.5 * losses.taken_for_real(ops.verdict_on_fake(nets["D"], nets["G"](b.z)).real)}
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:

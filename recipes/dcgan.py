@@ -32,6 +32,7 @@ import losses
 import ops
 from config import GanConfig, Share, Spec, Updates, Within
 
+from . import improved_gan
 from .player import Player, Recipe
 
 
@@ -62,20 +63,18 @@ def published(spec: Spec) -> dict:
 
 
 def discriminator(nets, b, confidence):
-    real, fake = ops.judge(nets["D"], [b.x_unl], ops.sample(nets["G"], b.z))
+    real, fake = ops.verdicts(nets["D"], [b.x_unl], ops.sample(nets["G"], b.z))
     return {"real": losses.taken_for_real(real.real), "fake": losses.smoothed_fake(fake.real, confidence)}
 
 
 def generator(nets, b):
-    return {"adversarial": losses.taken_for_real(ops.judge_fake(nets["D"], nets["G"](b.z)).real)}
+    return {"adversarial": losses.taken_for_real(ops.verdict_on_fake(nets["D"], nets["G"](b.z)).real)}
 
 
 def players(cfg: Settings) -> tuple[Player, Player]:
-    adam = partial(torch.optim.Adam, betas=(0.5, 0.999), eps=1e-8, fused=True)
-    return (Player("D", ("D",), ("real", "fake"), partial(discriminator, confidence=cfg.confidence),
-                   partial(adam, lr=cfg.learning_rate_d), clip=cfg.clip),
-            Player("G", ("G",), ("adversarial",), generator, partial(adam, lr=cfg.learning_rate_g),
-                   times=cfg.update_rate, clip=cfg.clip))
+    D, G = improved_gan.game(cfg, partial(discriminator, confidence=cfg.confidence), ("real", "fake"), generator,
+                             ("adversarial",), partial(torch.optim.Adam, fused=True))
+    return D._replace(clip=cfg.clip), G._replace(times=cfg.update_rate, clip=cfg.clip)
 
 
 RECIPE = Recipe("dcgan", "shaohua0116/DCGAN-Tensorflow (2017), https://github.com/shaohua0116/DCGAN-Tensorflow",

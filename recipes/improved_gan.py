@@ -114,7 +114,7 @@ def terms(y: Tensor, labelled: ops.Verdict, real: ops.Verdict, fake: ops.Verdict
 
 
 def discriminator(nets, b):
-    return terms(b.y_lab, *ops.judge(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z)))
+    return terms(b.y_lab, *ops.verdicts(nets["D"], [b.x_lab, b.x_unl], ops.sample(nets["G"], b.z)))
 
 
 ON_TWO_PASSES = {
@@ -130,7 +130,7 @@ def on_two_passes(nets, b, factors: Mapping[str, float], warp: float = 0.0, warp
     noise, take the first pass's place in it if `teacher`."""
     again = ops.warped(b.x_unl, warp) if warp else b.x_unl
     x_lab = ops.warped(b.x_lab, warp) if warp_labelled else b.x_lab
-    labelled, real, second, fake = ops.judge(nets["D"], [x_lab, b.x_unl, again], ops.sample(nets["G"], b.z))
+    labelled, real, second, fake = ops.verdicts(nets["D"], [x_lab, b.x_unl, again], ops.sample(nets["G"], b.z))
     first = dict.fromkeys(factors, real)
     if teacher:
         with torch.no_grad():
@@ -198,7 +198,7 @@ def check(cfg: Settings) -> None:
 
 def players(cfg: Settings) -> tuple[Player, Player]:
     check(cfg)
-    D, G = plain(cfg, ops.Adam if cfg.adam_eps == "inside" else partial(torch.optim.Adam, eps=1e-8, fused=True))
+    D, G = plain(cfg, ops.Adam if cfg.adam_eps == "inside" else partial(torch.optim.Adam, fused=True))
     if factors := {name: weight for name in ("consistency", "balance") if (weight := getattr(cfg, name))}:
         D = with_terms(D, factors, warp=cfg.warp, warp_labelled=cfg.warp_labelled, teacher=cfg.teacher,
                        rise=cfg.ramp_up * cfg.steps)

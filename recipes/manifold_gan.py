@@ -65,7 +65,7 @@ def discriminator(nets, b, gamma, epsilon, eta):
     nearby = ops.sample(G, losses.step_towards(b.z, b.z + ops.normal_like(b.z), eta))
     moved = losses.step_towards(generated, nearby, epsilon)
     # Both are generated, so they are judged together where D has batch statistics.
-    labelled, real, fakes = ops.judge(D, [b.x_lab, b.x_unl], torch.cat([generated, moved]))
+    labelled, real, fakes = ops.verdicts(D, [b.x_lab, b.x_unl], torch.cat([generated, moved]))
     fake, beside = (ops.Verdict(*part) for part in zip(*(field.chunk(2) for field in fakes), strict=True))
     return {**improved_gan.terms(b.y_lab, labelled, real, fake),
             "manifold": gamma * losses.smooth_distance(fake.classes, beside.classes)}

@@ -44,7 +44,7 @@ def published(spec: Spec) -> dict:
 
 
 def generator(nets, b):
-    return {"adversarial": -losses.taken_for_fake(ops.judge_fake(nets["D"], nets["G"](b.z)).real)}
+    return {"adversarial": -losses.taken_for_fake(ops.verdict_on_fake(nets["D"], nets["G"](b.z)).real)}
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:

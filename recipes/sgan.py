@@ -30,14 +30,14 @@ def published(spec: Spec) -> dict:
 
 def discriminator(nets, b):
     D, G = nets["D"], nets["G"]
-    labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
+    labelled, real, fake = ops.verdicts(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
     return {"supervised": losses.cross_entropy_of_all(labelled.classes, labelled.real, b.y_lab),
             "real": losses.taken_for_real(real.real),
             "fake": losses.taken_for_fake(fake.real)}
 
 
 def generator(nets, b):
-    return {"adversarial": losses.taken_for_real(ops.judge_fake(nets["D"], nets["G"](b.z)).real)}
+    return {"adversarial": losses.taken_for_real(ops.verdict_on_fake(nets["D"], nets["G"](b.z)).real)}
 
 
 def players(cfg: GanConfig) -> tuple[Player, Player]:

@@ -94,7 +94,7 @@ def not_fake(said: ops.Verdict) -> Tensor:
 
 def discriminator(nets, b, outputs, confidence, smoothing):
     D, G = nets["D"], nets["G"]
-    labelled, real, fake = ops.judge(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
+    labelled, real, fake = ops.verdicts(D, [b.x_lab, b.x_unl], ops.sample(G, b.z))
     if outputs == "sigmoid":
         return {"supervised": losses.binary_cross_entropies(labelled.classes, b.y_lab),
                 "real": losses.smoothed_real(not_fake(real), smoothing),
@@ -107,7 +107,7 @@ def discriminator(nets, b, outputs, confidence, smoothing):
 
 def generator(nets, b, outputs, start, steps, end):
     generated = nets["G"](b.z)
-    fake = ops.judge_fake(nets["D"], generated)
+    fake = ops.verdict_on_fake(nets["D"], generated)
     saturating = outputs == "softmax"
     return {"adversarial": -losses.taken_for_fake(fake.real) if saturating else losses.taken_for_real(not_fake(fake)),
             "reconstruction": losses.annealed(start, b.step, steps, end) * losses.huber(generated, b.x_unl)}
@@ -116,16 +116,14 @@ def generator(nets, b, outputs, start, steps, end):
 def players(cfg: Settings) -> tuple[Player, Player]:
     if cfg.outputs == "sigmoid" and cfg.head == "implicit":
         raise UserError("--outputs sigmoid: needs an output of \"fake\"; use --head explicit")
-    adam = partial(torch.optim.Adam, betas=(0.5, 0.999), eps=1e-8, fused=True)
     # The annealing is counted in updates.
     steps = cfg.reconstruction_steps / (cfg.update_rate_d + cfg.update_rate)
-    return (Player("D", ("D",), ("supervised", "real", "fake"),
-                   partial(discriminator, outputs=cfg.outputs, confidence=cfg.confidence, smoothing=cfg.smoothing),
-                   partial(adam, lr=cfg.learning_rate_d), times=cfg.update_rate_d, clip=cfg.clip),
-            Player("G", ("G",), ("adversarial", "reconstruction"),
-                   partial(generator, outputs=cfg.outputs, start=cfg.reconstruction, steps=steps,
-                           end=cfg.reconstruction_end),
-                   partial(adam, lr=cfg.learning_rate_g), times=cfg.update_rate, clip=cfg.clip))
+    D, G = improved_gan.game(
+        cfg, partial(discriminator, outputs=cfg.outputs, confidence=cfg.confidence, smoothing=cfg.smoothing),
+        ("supervised", "real", "fake"),
+        partial(generator, outputs=cfg.outputs, start=cfg.reconstruction, steps=steps, end=cfg.reconstruction_end),
+        ("adversarial", "reconstruction"), partial(torch.optim.Adam, fused=True))
+    return D._replace(times=cfg.update_rate_d, clip=cfg.clip), G._replace(times=cfg.update_rate, clip=cfg.clip)
 
 
 RECIPE = Recipe("ssgan", "clvrai/SSGAN-Tensorflow (2017-2018), https://github.com/clvrai/SSGAN-Tensorflow", Settings,

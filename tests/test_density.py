@@ -150,8 +150,8 @@ def test_a_run_goes_on_with_the_same_density_alone(bad_gan, build, file, tmp_pat
 
 def test_a_run_keeps_the_density_that_it_was_begun_with(bad_gan, file, tmp_path):
     run = bad_gan(steps=2)
-    training = loop.start(run)
-    loop.go([training])
+    training = loop.in_new_folder(run)
+    loop.train([training])
     shutil.rmtree(file.parent)
     moved = training.folder.rename(tmp_path / "moved")
     again = command.resumed(moved / "model-2.pt", ["--steps", "3"])

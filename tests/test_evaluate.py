@@ -132,8 +132,8 @@ def test_a_single_class_can_be_scored():
 def test_a_look_classifies_no_more_than_it_must(average, looks, build, tmp_path, monkeypatch):
     """The test set with both weights, unless they are the same, and of many labelled images some."""
     monkeypatch.setattr(engine_run, "WATCHED", 30)
-    training = loop.start(build(labels=80, steps=1, average=average))
+    training = loop.in_new_folder(build(labels=80, steps=1, average=average))
     seen, errors = [], evaluate.errors
     monkeypatch.setattr(evaluate, "errors", lambda D, x, *rest: seen.append(len(x)) or errors(D, x, *rest))
-    assert loop.go([training]) == [None]
+    assert loop.train([training]) == [None]
     assert sorted(seen) == sorted([27] + [40] * (looks - 1))

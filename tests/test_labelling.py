@@ -4,6 +4,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -247,6 +248,24 @@ def test_a_class_that_the_test_images_are_counted_by_stays_without_training_imag
     take_in(dict.fromkeys(range(10), "kind 2"))
     after = datasets.load("toy", "datasets")
     assert (after.class_names, after.digest) == (data.class_names, data.digest)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_images_that_stay_in_the_file_are_checked_before_it_is_replaced(damaged):
+    data, path = with_labels(np.arange(10)), datasets.path("toy", "datasets")
+    if damaged:
+        with h5py.File(path, "r+") as file:
+            file["train/image"][41, 0, 0, 0] ^= 1
+    before = path.read_bytes()
+    Path("labels.csv").write_text("row,label\n20,bird\n")
+    if damaged:
+        with pytest.raises(UserError, match="damaged: the digest of its images"):
+            labelling.take_in(path, Path("labels.csv"), budget=0)
+        assert path.read_bytes() == before
+    else:
+        taken = labelling.take_in(path, Path("labels.csv"), budget=0)
+        assert isinstance(taken.data.arrays.train_image, np.memmap)
+        assert (taken.new, h5.read(path).digest, h5.read(path).class_names[-1]) == (1, data.digest, "bird")
 
 
 def table(run):

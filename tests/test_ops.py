@@ -193,7 +193,7 @@ def test_one_call_gives_what_three_calls_give():
     torch.manual_seed(4)
     D = Judge(nn.Identity())
     batches = [torch.randn(n, 4) for n in (3, 5, 2)]
-    for ours, x in zip(ops.judge(D, batches[:2], batches[2]), batches, strict=True):
+    for ours, x in zip(ops.verdicts(D, batches[:2], batches[2]), batches, strict=True):
         for a, b in zip(ours, D(x), strict=True):
             torch.testing.assert_close(a, b)
 
@@ -203,7 +203,7 @@ def test_generated_images_do_not_enter_running_statistics():
     D, twin = Judge(nn.BatchNorm1d(6)), Judge(nn.BatchNorm1d(6))
     twin.load_state_dict(D.state_dict())
     real, fake = [torch.randn(3, 4), torch.randn(5, 4)], torch.randn(8, 4) + 10
-    verdicts = ops.judge(D, real, fake)
+    verdicts = ops.verdicts(D, real, fake)
     twin(torch.cat(real))
     assert all(torch.equal(a, b) for a, b in zip(D.buffers(), twin.buffers(), strict=True))
     torch.testing.assert_close(verdicts[2].real, twin(fake).real)  # yet normalised by their own statistics

@@ -66,6 +66,12 @@ def test_the_next_batch_is_fetched_ahead_once(monkeypatch):
     assert [what for what in asked if what[0] == "pool"] == [("pool", 2, 4 * position, 4) for position in range(4)]
 
 
+def test_what_is_taken_once_leaves_nothing_behind():
+    ours = pipeline(place="host")
+    assert torch.equal(ours.take("pool", 0, 0, 10)[0], pipeline().take("pool", 0, 0, 10)[0])
+    assert not ours.ahead
+
+
 @pytest.mark.parametrize("place", ["device", "host"])
 def test_labelled_images_are_fetched_where_they_are_asked_for_alone(place, monkeypatch):
     ours = pipeline(place=place)

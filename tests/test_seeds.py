@@ -51,7 +51,7 @@ def test_runs_that_share_a_process_are_the_runs_alone(device, place, build, caps
         begun[line] = build(seed=int(line), prefix=line, **changes)
         if line == "2":
             begun[line].state.nets["D"].hidden[0].bias.data.fill_(torch.inf)
-        return loop.start(begun[line])
+        return loop.in_new_folder(begun[line])
 
     lanes = [world.Lane(where) if device == "cuda" else contextlib.nullcontext() for _ in range(4)]
     results = seeds.in_turns(["1", "2", "3", "4"], begin, lanes)
@@ -60,7 +60,7 @@ def test_runs_that_share_a_process_are_the_runs_alone(device, place, build, caps
     assert [line[:3] for line in said if line[1:2] == ":"] == ["1: ", "2: ", "3: ", "4: "]
     for line in ("1", "3", "4"):
         alone = build(seed=int(line), **changes)
-        assert loop.go([loop.start(alone)]) == [None]
+        assert loop.train([loop.in_new_folder(alone)]) == [None]
         assert_bitwise(weights(begun[line]), weights(alone))
 
 
@@ -69,7 +69,7 @@ def test_what_ends_the_building_of_a_later_run_leaves_no_folder_of_the_first(err
     def begin(line):
         if line == "2":
             raise error
-        return loop.start(build(seed=1))
+        return loop.in_new_folder(build(seed=1))
 
     with pytest.raises(type(error)):
         seeds.in_turns(["1", "2"], begin, [contextlib.nullcontext()] * 2)
@@ -84,7 +84,7 @@ def watched(run, at, then):
         return taken()
 
     taken = run.step
-    return loop.start(run._replace(step=step))
+    return loop.in_new_folder(run._replace(step=step))
 
 
 def test_an_interrupt_leaves_a_checkpoint_of_each_run_and_begins_no_others(build, tmp_path, monkeypatch, capsys):
@@ -109,7 +109,7 @@ def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):
     trainings = [watched(build(seed=seed, prefix=f"seed{seed}", steps=50), 4, fail if seed == 1 else int)
                  for seed in (1, 2)]
     with pytest.raises(MemoryError):
-        loop.go(trainings)
+        loop.train(trainings)
     first, second = sorted((tmp_path / "train_dir").glob("*"))
     assert not list(first.glob("*.pt"))
     assert [path.name for path in second.glob("*.pt")] == ["model-4.pt"]

@@ -1,4 +1,6 @@
 """The settings that each recipe chooses for a data set, against those of its paper or code."""
+import dataclasses
+
 import pytest
 
 import datasets
@@ -16,6 +18,17 @@ def test_published_settings_fit_the_data_set(recipe, dataset, data_dir):
     assert cfg.labels % spec.classes == 0
     resolved = engine_run.scheduled(engine_run.resolve(cfg), 50_000, 10_000, "cpu")
     assert resolved.steps == (cfg.steps or round(cfg.epochs * (50_000 // cfg.batch_size)))
+
+
+@pytest.mark.parametrize("batch_size", [2, 8, 25, 100])
+@pytest.mark.parametrize("dataset", ["MNIST", "SVHN"])
+def test_evaluations_on_a_cpu_cost_no_more_than_they_may(dataset, batch_size, data_dir):
+    spec, test = datasets.spec(dataset, data_dir), {"MNIST": 10_000, "SVHN": 26_032}[dataset]
+    cfg = dataclasses.replace(recipes.defaults(recipes.find("improved-gan"), spec), batch_size=batch_size)
+    cfg = engine_run.scheduled(engine_run.resolve(cfg), 60_000, test, "cpu")
+    in_steps = 2 * test / (15 * batch_size)  # of both kinds of weights; 15 images cost as much as one of a batch
+    assert in_steps <= 0.03 * cfg.eval_every
+    assert cfg.eval_every <= max(2000, 40 * in_steps)
 
 
 PUBLISHED = {

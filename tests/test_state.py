@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from config import UserError
+from engine import command, state
 from engine import run as engine_run
-from engine import state
 from tests.mirror import mounted
 
 
@@ -116,3 +116,19 @@ def test_the_average_is_the_same_with_its_rate_on_the_device(build):
             s.update_average()
     torch.testing.assert_close(plain.averaged.state_dict(), capturable.averaged.state_dict())
     assert not torch.equal(plain.averaged.head.bias, plain.nets["D"].head.bias)
+
+
+def test_a_fault_of_ours_is_not_called_one_of_the_checkpoint(run, tmp_path, monkeypatch):
+    path = save(run, tmp_path, 3)
+
+    def broken(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(engine_run, "Pipeline", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        command.resumed(path, [])
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "optimisers": {}}, path)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="its contents do not fit this version"):
+        command.resumed(path, [])

@@ -45,3 +45,15 @@ def test_plain_features_keep_what_tells_images_apart():
     found = suggest.plain_features(images, seed=1)
     assert found.shape == (60, 50)
     assert sorted(kind[suggest.typical(found, np.empty(0, np.int64), 3, seed=1)]) == [0, 1, 2]
+
+
+def test_components_of_large_images_are_found_by_few_of_them(monkeypatch):
+    from sklearn.decomposition import PCA
+
+    seen, fit, transform = [], PCA.fit, PCA.transform
+    monkeypatch.setattr(PCA, "fit", lambda self, x: seen.append(len(x)) or fit(self, x))
+    monkeypatch.setattr(PCA, "transform", lambda self, x: seen.append(len(x)) or transform(self, x))
+    monkeypatch.setattr(suggest, "PIXELS", 64 * 40)
+    monkeypatch.setattr(suggest, "LEAST", 30)
+    assert suggest.plain_features(RNG.randint(0, 256, (100, 8, 8, 1)).astype(np.uint8), seed=1).shape == (100, 40)
+    assert seen == [40, *[10] * 10]

@@ -148,7 +148,7 @@ def test_a_picture_that_cannot_be_written_stops_the_run(flags, last, data_dir, t
 
 
 def test_a_failed_picture_takes_no_checkpoint_with_it(build):
-    training = loop.start(build())
+    training = loop.in_new_folder(build())
     (training.folder / "samples").write_text("")
     training._pictures()
     wait(training.writer.jobs)

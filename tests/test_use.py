@@ -118,10 +118,11 @@ def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_
     (["--predict", "new", "--output", "new/0.png"], "--output new/0.png: one of the pictures"),
     (["--predict", "new", "--output", "new/pipe"], r"--output new/pipe: cannot be written \(is a device or a pipe"),
     (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
-    (["--predict", "new", "--suggest", "3"], "one at a time"), (["--output", "p.csv"], "only with --predict"),
+    (["--predict", "new", "--suggest", "3"], "--predict: not used with --suggest"),
+    (["--output", "p.csv"], "only used with --predict"),
     (["--suggest", "5000"], "--suggest 5000: training images without"),
     (["--export", "c.pth"], r"--export c\.pth: end its name"),
-    (["--predict", "new", "--publish"], "--publish: not with --predict")])
+    (["--predict", "new", "--publish"], "--publish: not used with --predict")])
 def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
     run, _ = restored(runs["gan"])
