@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import datasets
 from config import UserError
-from datasets import files, h5
+from datasets import h5
 from datasets.source import File, Source
 
 CHUNK = 1 << 16
@@ -58,12 +58,26 @@ def get(source: Source, data_dir: Path, mirror: str = "", trust: bool = False,
     raw = target.parent / "raw"
     made = not os.path.exists(target)  # unlike Path.exists, it takes a folder that cannot be entered
     if made:
-        _fetch_all(source, raw, mirror, trust, timeout)
+        with _tidied(raw):
+            _fetch_all(source, raw, mirror, trust, timeout)
         origin = f"{source.origin}{' (by the digests of a mirror, not those of upstream)' if trust else ''}"
         h5.write(target, source.build(raw), source.name, source.class_names, origin)
     data = datasets.load(source.name, data_dir)
     shutil.rmtree(raw, ignore_errors=True)
     return data, made
+
+
+@contextlib.contextmanager
+def _tidied(raw: Path) -> Iterator[None]:
+    """If nothing lies in `raw` at the end of the block, it goes, and so do the folders above it that are then empty; a
+    folder of data sets that was there before stays."""
+    ours = [raw, raw.parent, *(path for path in raw.parents[1:] if not os.path.exists(path))]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty, or never made
+            for path in ours:
+                path.rmdir()
 
 
 def _fetch_all(source: Source, raw: Path, mirror: str, trust: bool, timeout: float) -> None:
@@ -86,15 +100,14 @@ def fetch(file: File, places: Sequence[Place], folder: Path, check: Check) -> Pa
     whole, part = folder / file.name, folder / f"{file.name}.part"
     found = []
     try:
-        with files.folder_of(part):
-            if whole.exists() and _digest(whole, check) == check.hex:
-                return whole
-            for place in places:
-                try:
-                    _complete(place, part, check)
-                    return part.replace(whole)
-                except Unavailable as error:
-                    found.append(f"{place.address}: {error}")
+        if whole.exists() and _digest(whole, check) == check.hex:
+            return whole
+        for place in places:
+            try:
+                _complete(place, part, check)
+                return part.replace(whole)
+            except Unavailable as error:
+                found.append(f"{place.address}: {error}")
     except OSError as error:
         raise UserError(f"{part}: {error.strerror}. Free some space or choose another folder (--data_dir), "
                         "then run the same command again.") from None
@@ -119,11 +132,13 @@ def _complete(place: Place, part: Path, check: Check) -> None:
 def _receive(place: Place, part: Path) -> bool:
     """Append to `part` what is missing of it. Returns whether earlier bytes were kept."""
     before = part.stat().st_size if part.exists() else 0
-    with contextlib.closing(_Reply(place, before)) as reply, part.open("ab" if reply.start else "wb") as out, \
+    with contextlib.closing(_Reply(place, before)) as reply:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab" if reply.start else "wb") as out, \
                 tqdm(total=reply.total, initial=reply.start, unit="B", unit_scale=True, desc=part.stem) as bar:
-        for chunk in reply.chunks():
-            out.write(chunk)
-            bar.update(len(chunk))
+            for chunk in reply.chunks():
+                out.write(chunk)
+                bar.update(len(chunk))
     return reply.start > 0
 
 
