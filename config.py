@@ -76,12 +76,12 @@ class Config:
     labels: Count = 100
     """Labelled training images, the same number of each class; every other label stays hidden."""
     label_seed: Seed = 1
-    """Which images are labelled."""
+    """Which images are labelled. Several values: as many runs, each with one, as of --seed."""
     labelled: str = ""
     """In place of --labels and --label_seed: a file of row numbers, or all, for every label that the data set knows.
     The rows are those of the labelled training images, as in labelled.txt of a run folder."""
     seed: Seed = 1
-    """Initial weights, order of the images and noise."""
+    """Initial weights, order of the images and noise. Several values (--seed 1 2 3): as many runs, and their mean."""
     validation: CountOrNone = 0
     """Training images cut off (never trained on) to watch accuracy/validation.
     0: none; with --select validation a fifth of the training images, 1000 at most."""

@@ -26,7 +26,7 @@ class Options:
     """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt; of several runs that differ in their
     seeds the mean."""
     publish: bool = False
-    """Copy the pictures that the README shows to figure/result/<dataset>/."""
+    """Copy the pictures to figure/result/<dataset>/, over those that are there."""
     device: str = ""
     """auto, cpu, cuda or cuda:N; if not given, as in training where this machine has that."""
     data_dir: str = ""

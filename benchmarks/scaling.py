@@ -106,6 +106,7 @@ def main(argv: list[str]) -> None:
     table = common.Table(("varied", "value", "steps_per_second", "unlabelled_images_per_second"))
     for row in rows(options):
         table.add(row)
+        table.save(options.output, options.device)  # at once: the whole table takes long
     table.write(options.output, options.device)
 
 

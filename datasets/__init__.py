@@ -16,8 +16,8 @@ from datasets import cifar10, circles, digits, fashion, h5, mnist, svhn
 from datasets.h5 import Arrays, Data
 from datasets.source import File, Source
 
-__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "batch_at_hand", "home", "labels_at_hand", "load", "path",
-           "published", "spec"]
+__all__ = ["DATASETS", "Arrays", "Data", "File", "Source", "batch_at_hand", "home", "labels_at_hand", "load", "named",
+           "path", "published", "spec"]
 
 DATASETS = {module.SOURCE.name: module.SOURCE for module in (digits, circles, mnist, fashion, svhn, cifar10)}
 
@@ -46,7 +46,7 @@ def load(name: str, data_dir: Path, budget: float = math.inf) -> Data:
     known = _resolve(name, data_dir)
     if isinstance(known, Path):
         data = h5.read(known, budget)
-        return data._replace(spec=_named(data.spec, known))
+        return data._replace(spec=named(data.spec, known))
     if known.embedded:
         return h5.pack(known.build(), known.name, known.class_names, known.origin)
     where = path(known.name, data_dir)
@@ -63,7 +63,7 @@ def load(name: str, data_dir: Path, budget: float = math.inf) -> Data:
 def spec(name: str, data_dir: Path) -> Spec:
     """Name, shape and number of classes; a set of the registry need not be downloaded for that."""
     known = _resolve(name, data_dir)
-    return _named(h5.read_spec(known), known) if isinstance(known, Path) else known.spec
+    return named(h5.read_spec(known), known) if isinstance(known, Path) else known.spec
 
 
 def labels_at_hand(name: str, data_dir: Path, usual: int, share: float = 1.0) -> int:
@@ -87,7 +87,7 @@ def batch_at_hand(name: str, data_dir: Path, usual: int) -> int:
     return usual if usual <= 0.8 * count else max(2, count // 5)
 
 
-def _named(spec: Spec, file: Path) -> Spec:
+def named(spec: Spec, file: Path) -> Spec:
     """A set of the user's own goes by a name under which it is found again: that of its folder."""
     return spec if spec.name.lower() == file.parent.name.lower() else spec._replace(name=file.parent.name)
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # No others are ever tried: some of Pillow's readers start programs. JPEG includes what cameras write as MPO.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+PHOTOMETRIC = 262  # tag of a TIFF: 0 where white is 0
 MOST_PIXELS = 100_000_000  # a PNG of so many takes a process 1.6 GB with transparency, 2.1 GB with 16 bits of grey
 Resize = Literal["crop", "pad", "stretch"]
 
@@ -68,6 +69,8 @@ def opened(path: str) -> Image.Image:
     """A picture as its file has it, for `prepared`."""
     image = Image.open(path, formats=FORMATS)
     image.load()
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # which `exif_transpose` does not keep
+        image.info["white is zero"] = True
     return image
 
 
@@ -107,6 +110,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" or values.min() < 0 or not 255 < values.max() <= 0xFFFF:
         bits = 32 if image.mode in ("F", "I") else 16
         raise Unusable(f"values of {bits} bits ({values.min():g} to {values.max():g}), whose white is not known")
+    if image.info.get("white is zero"):  # Pillow looks at that of 8 bits alone
+        values = 0xFFFF - values
+    if isinstance(clear := image.info.get("transparency"), int):
+        values = np.where(values == clear, 0xFFFF, values)
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 
 

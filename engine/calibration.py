@@ -27,8 +27,9 @@ def of(run: restore.Restored, saved: dict[str, Any]) -> Calibration:
     name = "validation" if len(saved["validation"]) else "labelled"
     rows = saved[name].numpy()
     classes = evaluate.predict(run.averaged, images[rows], run.device).classes
-    # Labelled images were learnt by heart: on them every temperature below 1 looks better than 1.
-    fitted = temperature(classes, torch.from_numpy(labels[rows]), LOWEST if name == "validation" else 1.0)
+    # Of images that were learnt by heart, or of which none is mistaken, the lowest temperature looks best.
+    judged = name == "validation" and evaluate.mistaken(classes, labels[rows]).any()
+    fitted = temperature(classes, torch.from_numpy(labels[rows]), LOWEST if judged else 1.0)
     least = None
     if run.tells_real:
         some = np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round().astype(int)

@@ -35,10 +35,11 @@ def take_in(settings: Any) -> None:
         raise UserError(f"--labels {table}: no such file; --suggest writes suggest.csv where labels are missing, and "
                         "suggest.txt, for --labelled of trainer.py, where all are there")
     data, new, corrected, added, dropped = labelling.take_in(target, table, _budget())
+    data = data._replace(spec=datasets.named(data.spec, target))
     labels, names = data.arrays.train_label, data.class_names
     print(f"{target}: {new} new labels, {corrected} corrected; {(labels >= 0).sum()} of {len(labels)} training images "
           f"have one, in {len(names)} classes. Train on all of them with:\n"
-          + _command("trainer", data, target.parent.parent, "labelled", "all"))
+          + _command("trainer", data, target.parent.parent, "--labelled", "all"))
     if dropped:
         print(f"Classes of which no image is left, taken out: {', '.join(dropped)}")
     if added:
@@ -51,12 +52,13 @@ def _budget() -> int:
     return world.image_budget(torch.device("cpu"))
 
 
-def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np.ndarray, count: int,
-        seed: int) -> None:
+def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np.ndarray, count: int, seed: int,
+        recipe: str = Config.recipe) -> None:
     """Write suggest.png with `count` of the training images of the data set in `home`, chosen by their features [N, F],
     and suggest.csv for their labels. The rows `known` and those that have a label are labelled already; but where all
     have one, these are there to be hidden: `known` alone counts, and suggest.txt gets the numbers of all these rows.
-    Print the paths. UserError if there are not so many images, or a table is there whose labels would be lost."""
+    Print the paths and what to do next, in training by that recipe. UserError if there are not so many images, or a
+    table is there whose labels would be lost."""
     images, have = data.arrays.train_image, data.arrays.train_label >= 0
     if not (every := bool(have.all())):
         known = np.union1d(known, np.flatnonzero(have))
@@ -83,10 +85,12 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
         raise UserError(f"{folder / 'suggest.png'}: cannot be written ({error.strerror})") from None
     words, script, flag = (("All labels are there. Train with those of these rows:", "trainer", "labelled")
                            if every else ("Fill in the classes, then:", "download", "labels"))
-    print(table, folder / "suggest.png", words, _command(script, data, home.parent, flag, table), sep="\n")
+    more = ["--recipe", recipe] if every and recipe != Config.recipe else []
+    command = _command(script, data, home.parent, *more, f"--{flag}", table)
+    print(table, folder / "suggest.png", words, command, sep="\n")
 
 
-def _command(script: str, data: h5.Data, data_dir: Path, flag: str, value: Any) -> str:
+def _command(script: str, data: h5.Data, data_dir: Path, *words: Any) -> str:
     """A command line on the data set, to be copied."""
     where = [] if data_dir == Config.data_dir else ["--data_dir", str(data_dir)]
-    return shlex.join(["python", f"{script}.py", "--dataset", data.spec.name, *where, f"--{flag}", str(value)])
+    return shlex.join(["python", f"{script}.py", "--dataset", data.spec.name, *where, *map(str, words)])

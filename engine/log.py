@@ -35,6 +35,10 @@ def make_folder(cfg: Config) -> Path:
     which = "named" if cfg.labelled else cfg.label_seed
     name = f"{cfg.prefix}-{cfg.dataset}_{cfg.recipe}_labels{cfg.labels}_{which}_seed{cfg.seed}"
     first = cfg.train_dir / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        str(first).encode()
+    except UnicodeEncodeError:  # TensorBoard cannot
+        raise UserError(f"--train_dir, --prefix: {str(first)!a} is no name in UTF-8; name another folder") from None
     for path in [first, *(first.with_name(f"{first.name}-{i}") for i in range(2, 100))]:
         try:
             path.mkdir(parents=True)

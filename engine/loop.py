@@ -2,6 +2,7 @@
 import contextlib
 import copy
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -80,12 +81,15 @@ class Training:
 
     def hint(self) -> str:
         """Where a run that did not come to its end stopped, and how it goes on, in words."""
-        return f"stopped at step {self.state.step}; go on with: python trainer.py --checkpoint {self.folder}"
+        return f"stopped at step {self.state.step}; go on with: python trainer.py --checkpoint {self._quoted()}"
+
+    def _quoted(self) -> str:
+        return shlex.quote(str(self.folder))
 
     def summary(self) -> str:
         """The accuracy on the test set of the step that counts, where there is a classifier, and what to do next, in
         words."""
-        then = f"draw with: python evaler.py --checkpoint {self.folder}"
+        then = f"draw with: python evaler.py --checkpoint {self._quoted()}"
         if not self.run.recipe.classifies:
             if self.run.recipe.evaluated == "density" and not self.bits:  # as below
                 self.bits = self._bits()[1]

@@ -101,4 +101,4 @@ def configuration(cfg: Config, saved: dict[str, Any]) -> dict[str, Any]:
     # Rates and ramps of a run that was made longer are those of the former length up to there.
     facts["steps before"] = [entry["steps_before"] for entry in saved["resumed"]
                              if entry.get("steps_before", cfg.steps) != cfg.steps] or "the same"
-    return facts | {"images, digest": str(saved["data"]["digest"])[:12]}
+    return facts | {"classes": saved["data"]["class_names"], "images, digest": str(saved["data"]["digest"])[:12]}

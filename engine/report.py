@@ -2,6 +2,7 @@
 import contextlib
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,8 @@ def share_right(text: str) -> float | None:
 
 def folder_named(text: str) -> str | None:
     """The run folder that the trainer's last words name; None if they name none."""
-    found = re.search(r"--checkpoint (.+)$", text.strip())
-    return found and found[1]
+    found = re.search(r"--checkpoint (.+)$", text.strip(), re.DOTALL)
+    return found and shlex.split(found[1])[0]
 
 
 def _share(errors: int, images: int, *notes: str) -> str:

@@ -29,8 +29,8 @@ EVALUATION_SHARE = 0.03  # of the training time
 # Least and most steps between evaluations, samples and checkpoints. To a GPU they cost as much as 150 steps, most of it
 # on the host.
 INTERVALS = {"cpu": (0, 2000), "cuda": (5000, 10_000)}
-# The same between lines of the log. For each the host waits for a GPU, which then waits for the host as long as six of
-# MNIST's steps take.
+# The same between lines of the log, of which a shorter run has ten. For each the host waits for a GPU, which then waits
+# for the host as long as six of MNIST's steps take.
 LOGGED = {"cpu": (50, 50), "cuda": (50, 500)}
 MOST_STEPS = 10**9
 WATCHED = 1000  # labelled images at most of which an evaluation tells the accuracy
@@ -135,7 +135,8 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     least, most = INTERVALS[device]
     seldom = max(seldom, min(least, steps // 5))
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
-    log_every = cfg.log_every or min(max(steps // 100, LOGGED[device][0]), LOGGED[device][1])
+    shortest, longest = LOGGED[device]
+    log_every = cfg.log_every or min(max(steps // 100, min(shortest, steps // 10), 1), longest)
     interval = cfg.eval_every or math.ceil(max(min(steps // 20, most), seldom) / log_every) * log_every
     filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
               if hasattr(cfg, name)}

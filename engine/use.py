@@ -15,9 +15,6 @@ from datasets import files
 from engine import calibration, evaluate, export, figures, generated, labels, predict, report, restore
 
 PUBLISHED = Path("figure/result")
-# What SSGAN-Tensorflow shows in its README, and of a point set the classifier without unlabelled points.
-PUBLIC = ("samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png", "g_loss.png",
-          "accuracy.png", "labels_alone.png")
 
 
 def evaluate_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
@@ -83,8 +80,7 @@ def draw(run: restore.Restored, classes: Tensor | None, result: dict[str, Any], 
 def publish(pictures: list[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        if picture.name in PUBLIC:
-            print(shutil.copyfile(picture, folder / picture.name))
+        print(shutil.copyfile(picture, folder / picture.name))
 
 
 def generate_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:
@@ -100,7 +96,8 @@ def suggest_run(options: Any, run: restore.Restored, saved: dict[str, Any], path
     features = evaluate.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
     home = datasets.home(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
-    labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed)
+    labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed,
+               run.cfg.recipe)
 
 
 def predict_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:

@@ -175,9 +175,10 @@ def test_model_file_alone_is_enough(pictured):
 def test_published_names(pictured):
     evaluated(pictured["gan"], "--publish")
     folder = Path("figure/result/digits")
-    assert {path.name for path in folder.iterdir()} == README_NAMES
-    for name in README_NAMES:
-        assert (folder / name).read_bytes() == (pictured["gan"] / "eval" / name).read_bytes()
+    published = {path.name: path.read_bytes() for path in folder.iterdir()}
+    drawn = (path for path in (pictured["gan"] / "eval").iterdir() if path.suffix in (".png", ".gif"))
+    assert published == {path.name: path.read_bytes() for path in drawn}
+    assert published.keys() >= README_NAMES
 
 
 def test_a_device_of_another_machine_is_replaced(runs):

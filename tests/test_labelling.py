@@ -243,6 +243,14 @@ def test_a_misspelt_label_is_told_and_can_be_corrected(capsys):
     assert after.digest == data.digest
 
 
+def test_what_to_do_with_a_copy_of_a_data_set_names_the_copy(capsys):
+    with_labels(np.arange(10))
+    Path("datasets/toy").rename("datasets/other")
+    Path("labels.csv").write_text("row,label\n20,bird\n")
+    assert download.main(["--dataset", "other", "--labels", "labels.csv"]) == 0
+    assert "python trainer.py --dataset other --labelled all" in capsys.readouterr().out
+
+
 def test_a_class_that_the_test_images_are_counted_by_stays_without_training_images():
     data = with_labels(np.arange(10))
     take_in(dict.fromkeys(range(10), "kind 2"))

@@ -3,6 +3,7 @@ import json
 from statistics import mean, stdev
 
 import pytest
+import torch
 
 import datasets
 import evaler
@@ -47,6 +48,16 @@ def test_it_is_of_what_the_trainer_measured(train, capsys):
     assert written["standard_deviation"] == pytest.approx(stdev(shares))
     assert [run["accuracy"] for run in written["runs"]] == pytest.approx(shares)
     assert [(run["seed"], run["label_seed"]) for run in written["runs"]] == [(1, 1), (2, 1), (2, 3)]
+
+
+def test_runs_of_which_one_knows_another_class_are_not_of_one_configuration(train):
+    folders = [train(seed=seed, prefix=f"{seed}") for seed in (1, 2)]
+    path = folders[1] / "model-4.pt"
+    saved = torch.load(path, weights_only=True)
+    saved["data"]["class_names"] = [*saved["data"]["class_names"][:-1], "another"]
+    torch.save(saved, path)
+    with pytest.raises(UserError, match=r"not of the same configuration as .*: classes"):
+        evaluate(*folders)
 
 
 @pytest.mark.parametrize(("other", "found"), [

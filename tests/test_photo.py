@@ -61,6 +61,24 @@ def test_greys_of_every_kind(tmp_path, kind, mode):
     assert_halves(again[..., 0], *GREYS, tolerance=1)
 
 
+def test_sixteen_bits_of_which_white_is_zero(tmp_path):
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 4
+    Image.fromarray(values * 257).save(tmp_path / "a.tif")
+    content, black_is_zero = (tmp_path / "a.tif").read_bytes(), struct.pack("<HHII", photo.PHOTOMETRIC, 3, 1, 1)
+    assert content.count(black_is_zero) == 1  # Pillow writes no other
+    (tmp_path / "a.tif").write_bytes(content.replace(black_is_zero, struct.pack("<HHII", photo.PHOTOMETRIC, 3, 1, 0)))
+    found = photo.decode(str(tmp_path / "a.tif"), photo.Look(8, 8, "crop", True))
+    np.testing.assert_array_equal(found[..., 0], 255 - values)
+
+
+def test_what_is_transparent_becomes_white_in_sixteen_bits_too(tmp_path):
+    values = np.full((8, 8), 30_000, np.uint16)
+    values[:4] = 500
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=500)
+    found = photo.decode(str(tmp_path / "a.png"), photo.Look(8, 8, "crop", True))
+    assert (found[0, 0, 0], found[7, 0, 0]) == (255, 117)
+
+
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "I;16"), ("TIFF", "I;16"), ("TIFF", "I")])
 def test_white_of_16_bits(tmp_path, kind, mode):
     values = np.where(np.arange(64)[None].repeat(64, 0) < 32, 0, 65535).astype(np.uint16)

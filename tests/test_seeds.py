@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from config import UserError
-from engine import loop, seeds, state, world
+from engine import loop, report, seeds, state, world
 from engine.run import record
 from tests.steps import assert_bitwise, weights
 
@@ -100,6 +101,17 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_run_and_begins_no_others(build
     said = capsys.readouterr().out.splitlines()
     assert said == [f"{line}: stopped at step {step}; go on with: python trainer.py --checkpoint {folder}"
                     for line, step, folder in zip("12", (4, 3), folders, strict=True)] + ["3: not begun"]
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "of two\nlines", "it's"])
+def test_the_folder_of_a_run_is_read_from_what_it_says(name, build, tmp_path):
+    training = loop.in_new_folder(build("supervised", steps=1, train_dir=tmp_path / name))
+    said = training.hint()
+    assert shlex.split(said)[-2:] == ["--checkpoint", str(training.folder)]
+    assert report.folder_named(said) == str(training.folder)
+    for _ in training.steps():
+        pass
+    assert report.folder_named(f"{training.summary()}\n") == str(training.folder)
 
 
 def test_an_error_in_one_run_leaves_a_checkpoint_of_the_others(build, tmp_path):

@@ -61,6 +61,7 @@ BAD = {
     "device of no kind": (["--device", "tpu"], "--device tpu"),
     "no checkpoint": (["--checkpoint", "nowhere"], "nowhere: no such file"),
     "train_dir in a file": (["--train_dir", "file/in"], "--train_dir file/in"),
+    "train_dir of no text": (["--train_dir", "c\udcff"], "is no name in UTF-8"),
     "set not downloaded": (["--dataset", "SVHN", "--labels", "1000"], "download.py --dataset SVHN"),
     "model that does not fit": (["--model", "dcgan"], "--model dcgan takes"),
     "validation too large": (["--validation", "80"], "--validation 80"),

@@ -229,6 +229,16 @@ def test_the_temperature_is_fitted_on_training_images_alone(runs, tmp_path):
     assert before.temperature == calibration.temperature(classes, torch.from_numpy(labels[held]), 0.05)
 
 
+def test_validation_images_of_which_none_is_mistaken_make_nobody_surer(runs):
+    run, saved = restored(runs["gan"])
+    arrays, rows = run.data.arrays, saved["validation"]
+    right = evaluate.predict(run.averaged, arrays.train_image[rows], run.device).classes.argmax(1)
+    labels = arrays.train_label.copy()
+    labels[rows] = right
+    assert calibration.of(run._replace(data=run.data._replace(arrays=arrays._replace(train_label=labels))),
+                          saved).temperature >= 1
+
+
 def test_labelled_images_learnt_by_heart_make_nobody_surer(runs, monkeypatch):
     run, saved = restored(runs["alone"])
     sure = torch.nn.functional.one_hot(torch.from_numpy(run.data.arrays.train_label[saved["labelled"].numpy()]))
