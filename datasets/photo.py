@@ -69,8 +69,6 @@ def opened(path: str) -> Image.Image:
     """A picture as its file has it, for `prepared`."""
     image = Image.open(path, formats=FORMATS)
     image.load()
-    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # which `exif_transpose` does not keep
-        image.info["white is zero"] = True
     return image
 
 
@@ -80,6 +78,8 @@ def is_grey(image: Image.Image) -> bool:
 
 def prepared(image: Image.Image, look: Look) -> np.ndarray:
     """uint8 [H, W, C] of a picture; Unusable if its values have no white that is known."""
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # which `exif_transpose` does not keep
+        image.info["white is zero"] = True
     return np.asarray(_resized(_plain(ImageOps.exif_transpose(image), look.grey), look)).reshape(look.shape)
 
 
