@@ -65,7 +65,7 @@ def normalises_batches(run):
 
 def judge_apart(patch):
     """Every batch of images is a call of its own of the discriminator, with all gradients."""
-    patch.setattr(ops, "judge", lambda D, real, fake: [D(x) for x in (*real, fake)])
+    patch.setattr(ops, "verdicts", lambda D, real, fake: [D(x) for x in (*real, fake)])
     patch.setattr(ops, "features", lambda D, fake, real: (D(fake).features, D(real).features))
 
 
