@@ -232,6 +232,14 @@ def test_gaussian_nll_is_the_densitys_but_for_its_constant():
     assert_same(losses.gaussian_nll(z, mean, log_deviation), theirs, z, mean, log_deviation)
 
 
+def test_gaussian_nll_of_a_deviation_of_nearly_nothing_is_finite():
+    z, mean, log_deviation = torch.ones(2, 3), torch.zeros(2, 3), torch.full((2, 3), -60.0, requires_grad=True)
+    loss = losses.gaussian_nll(z, mean, log_deviation)
+    loss.backward()
+    assert loss.isfinite()
+    assert log_deviation.grad.isfinite().all()
+
+
 def test_divergence_is_kullback_and_leiblers():
     target, raw = logits(K), logits(K)
     p, q = torch.softmax(target, 1), torch.softmax(raw, 1)

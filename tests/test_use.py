@@ -152,6 +152,13 @@ def test_of_a_set_with_all_labels_rows_are_suggested_beside_those_of_the_run(nam
     assert (runs[name] / "eval" / "suggest.png").exists()
 
 
+@pytest.mark.parametrize(("name", "recipe"), [("gan", ""), ("alone", " --recipe supervised")])
+def test_what_to_do_with_suggested_rows_names_the_recipe_of_the_run(name, recipe, runs, capsys):
+    evaler.main(["--checkpoint", str(runs[name]), "--suggest", "7"])
+    said = capsys.readouterr().out
+    assert re.search(rf"^python trainer\.py --dataset Digits{recipe} --labelled ", said, re.MULTILINE)
+
+
 def test_rows_that_were_labelled_since_are_not_suggested(runs):
     """And a table whose labels are taken in makes room for the next one."""
     data = datasets.load("toy", "datasets")
