@@ -77,9 +77,11 @@ def seeds(value: int, options: Options) -> tuple[float, float]:
                             folder, "--seed", *map(str, range(1, value + 1))], check=True, capture_output=True)
             return time.perf_counter() - start
 
-    few, many = 100, 100 + max(100, round(40 * options.seconds))
+    spec = DATASETS["Digits"].spec
+    alone = steps_per_second(spec, dataclasses.replace(options, seconds=1.0))
+    few, many = 100, 100 + max(100, round(alone * options.seconds))
     rate = value * (many - few) / (seconds(many) - seconds(few))
-    return rate, rate * 100
+    return rate, rate * recipes.defaults(recipes.find("improved-gan"), spec).batch_size
 
 
 VARIED: dict[str, tuple[Callable[[int, Options], tuple[float, float]], tuple[int, ...]]] = {

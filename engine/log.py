@@ -4,7 +4,6 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -131,8 +130,3 @@ class Log:
     def close(self) -> None:
         self.metrics.close()
         self.board.close()
-
-
-def not_finite(names: Iterable[str], values: Iterable[float]) -> str | None:
-    """The first name whose value is NaN or infinite."""
-    return next((name for name, value in zip(names, values, strict=True) if not math.isfinite(value)), None)

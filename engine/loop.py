@@ -117,11 +117,11 @@ class Training:
         """Fetch the losses from the device; one that is not finite stops the run, with its step named."""
         if not self.waiting:
             return
-        values = torch.stack(self.waiting).tolist()
-        for step, row in enumerate(values, self.state.step - len(values) + 1):
-            if bad := log.not_finite(self.names, row):
-                raise self._not_finite(f"loss {bad}", step)
-        self.state.losses += values
+        values = torch.stack(self.waiting).cpu()
+        if not values.isfinite().all():
+            row, column = (~values.isfinite()).nonzero()[0].tolist()
+            raise self._not_finite(f"loss {self.names[column]}", self.state.step - len(values) + 1 + row)
+        self.state.losses += values.tolist()
         self.waiting = []
 
     def _flush(self, bar: tqdm) -> None:

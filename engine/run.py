@@ -31,7 +31,7 @@ EVALUATION_SHARE = 0.03  # of the training time
 INTERVALS = {"cpu": (0, 2000), "cuda": (5000, 10_000)}
 # The same between lines of the log, of which a shorter run has ten. For each the host waits for a GPU, which then waits
 # for the host as long as six of MNIST's steps take.
-LOGGED = {"cpu": (50, 50), "cuda": (50, 500)}
+LOGGED = {"cpu": (50, 50), "cuda": (50, 2000)}
 MOST_STEPS = 10**9
 WATCHED = 1000  # labelled images at most of which an evaluation tells the accuracy
 
