@@ -41,12 +41,16 @@ class Graph:
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         self.inputs, graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
+        default = torch.cuda.default_generators[stream.device_index]
+        noise = default.clone_state()
         try:
             # thread_local: the threads that fetch images and write checkpoints may allocate pinned memory meanwhile
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.value = self.function(*self.inputs)
         except RuntimeError as error:
-            torch.cuda.set_stream(stream)  # torch stays on the other one when it cannot end the recording
+            # When torch cannot end the recording it stays on the other stream, and its generator in the recording.
+            torch.cuda.set_stream(stream)
+            default.graphsafe_set_state(noise)
             cause = error.__context__ or error  # ending a capture that has failed raises an error of its own
             reason = str(cause).strip().partition("\n")[0]
             print(f"{self.name}: cannot be recorded as a CUDA graph and runs without ({reason})", file=sys.stderr)

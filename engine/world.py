@@ -118,7 +118,9 @@ class Lane:
 
     def __exit__(self, *_) -> None:
         torch.cuda.set_stream(self.outside)
-        torch.cuda.default_generators[self.stream.device_index].graphsafe_set_state(self.drawn_outside)
+        default = torch.cuda.default_generators[self.stream.device_index]
+        self.generator = default.graphsafe_get_state()  # another one after a recording that failed (Graph)
+        default.graphsafe_set_state(self.drawn_outside)
 
 
 def versions() -> dict[str, str]:
