@@ -4,6 +4,7 @@ initialisation, noise, blocks of the convolutional nets, and Adam as the referen
 Shapes: B images, K classes, F features, C channels, H x W pixels.
 """
 import contextlib
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -325,6 +326,10 @@ class Adam(torch.optim.Adam):
 
     Adding eps * (1 - beta2) / beta2 to the second moment before each update of the library's Adam is exactly that:
     the accumulated eps is then bias-corrected to eps. So the library's fused kernel serves."""
+
+    # What the library's are wrapped in imports torch._dynamo, which takes as long as importing torch.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
 
     def __init__(self, params, lr: float, betas: tuple[float, float], eps: float = 1e-8):
         super().__init__(params, lr=lr, betas=betas, eps=0.0, fused=True)

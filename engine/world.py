@@ -1,6 +1,7 @@
 """Where a run computes: device, noise as a function of position, and the versions of what it runs on."""
 import contextlib
 import ctypes
+import importlib.metadata
 import math
 import os
 import platform
@@ -11,7 +12,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-import torchvision
 
 from config import UserError
 
@@ -125,6 +125,7 @@ class Lane:
 
 def versions() -> dict[str, str]:
     """Versions that a number depends on, for config.json."""
-    packages = {module.__name__: str(module.__version__) for module in (torch, torchvision, h5py, np)}
+    packages = {module.__name__: str(module.__version__) for module in (torch, h5py, np)}
+    packages["torchvision"] = importlib.metadata.version("torchvision")  # itself takes seconds to import
     return {"python": sys.version.split()[0], **packages, "cuda": torch.version.cuda or "none",
             "machine": platform.machine(), "threads": str(torch.get_num_threads())}

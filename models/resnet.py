@@ -1,6 +1,5 @@
 """ResNet-18 without pretraining and the 224-pixel generator of opetrova/SemiSupervisedPytorchGAN (28ccd72, 2020)."""
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from config import Spec, UserError
@@ -17,9 +16,10 @@ class Discriminator(nn.Module):
     pixels = Pixels(0, 255)
 
     def __init__(self, spec: Spec, logits: int):
+        from torchvision.models import resnet18  # here: it takes seconds to import
         super().__init__()
         self.classes = spec.classes
-        self.body = torchvision.models.resnet18(weights=None)
+        self.body = resnet18(weights=None)
         self.body.fc = nn.Identity()
         if spec.shape[2] != 3:
             self.body.conv1 = nn.Conv2d(spec.shape[2], 64, 7, stride=2, padding=3, bias=False)

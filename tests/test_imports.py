@@ -1,5 +1,7 @@
 """The order of the rooms: imports point down, and the record of settings imports nothing of ours."""
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,13 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_are_thin(script):
     assert len((ROOT / f"{script}.py").read_text().splitlines()) < 120
+
+
+def test_a_run_imports_nothing_that_takes_as_long_as_torch(tmp_path):
+    code = ("import sys, trainer; trainer.main(['--steps', '2', '--train_dir', sys.argv[1]]);"
+            "print(sorted({'torch._dynamo', 'torchvision', 'sympy'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
 def test_every_room_is_looked_at():
