@@ -122,7 +122,7 @@ class Config:
     start, the results differ in rounding."""
     log_every: CountOrNone = 0
     """Steps between lines of metrics.jsonl and points of the loss curves.
-    0: 50, on a GPU a hundredth of the run, but at least 50 and at most 500."""
+    0: 50, on a GPU a hundredth of the run, but at least 50 and at most 2000."""
     eval_every: CountOrNone = 0
     """Steps between evaluations on the test set, for the curve only.
     0: a twentieth of the run, but at most 2000, and so seldom that they take a few per cent of the time; on a GPU a
@@ -277,6 +277,7 @@ def guarded(main: Callable[[list[str]], int | None]) -> None:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; to import torch here would cost seconds
             raise
-        message, status = f"error: {brief(error)}\nTake a smaller --batch_size, or --data host", 2
+        remedy = "Take a smaller --batch_size, --data host, or fewer values of --seed at once"
+        message, status = f"error: {brief(error)}\n{remedy}", 2
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(status)

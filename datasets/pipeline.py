@@ -94,8 +94,8 @@ class Pipeline:
             if window != self.windows.get((what, number)):
                 self.storage.read_ahead(stream.rows_of(window + 1))
                 self.windows[what, number] = window
-        with torch.cuda.stream(self.cuda_stream):
-            return self.storage.take(rows), self.labels[to_device(rows, self.device)]
+        torch.cuda.set_stream(self.cuda_stream)
+        return self.storage.take(rows), self.labels[to_device(rows, self.device)]
 
     def fetch(self, player: int, position: int, labelled: bool = True) -> list[Tensor]:
         """What `batch` makes a batch of, for that player's update number `position`: images and labels of labelled (if

@@ -17,8 +17,8 @@ def to_device(rows: np.ndarray, device: torch.device) -> Tensor:
 
 
 def current_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """For `torch.cuda.stream` in another thread, whose work on a GPU is to follow what is asked for here; None, with
-    which that does nothing, on a CPU."""
+    """For `torch.cuda.set_stream` in another thread, whose work on a GPU is to follow what is asked for here; on a CPU
+    None, with which that does nothing. (`with torch.cuda.stream` would end on GPU 0, and take memory there.)"""
     return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 

@@ -41,18 +41,19 @@ class Graph:
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         self.inputs, graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
-        default = torch.cuda.default_generators[stream.device_index]
-        noise = default.clone_state()
         try:
             # thread_local: the threads that fetch images and write checkpoints may allocate pinned memory meanwhile
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.value = self.function(*self.inputs)
         except RuntimeError as error:
-            # When torch cannot end the recording it stays on the other stream, and its generator in the recording.
+            # Ending a recording that has failed raises an error of its own. (A name for its cause would be a cycle, by
+            # which what the function allocated stays.)
+            reason = str(error.__context__ or error).strip().partition("\n")[0]
+            # When torch cannot end the recording it stays on the other stream, and, before 2.13, its generator in the
+            # recording, until one ends well.
             torch.cuda.set_stream(stream)
-            default.graphsafe_set_state(noise)
-            cause = error.__context__ or error  # ending a capture that has failed raises an error of its own
-            reason = str(cause).strip().partition("\n")[0]
+            with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self.stream):
+                self.inputs[0].zero_()  # recorded, never done
             print(f"{self.name}: cannot be recorded as a CUDA graph and runs without ({reason})", file=sys.stderr)
         else:
             self.graph = graph

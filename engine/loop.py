@@ -213,8 +213,8 @@ class Training:
         self.saving = self.writer.do(self._write, content, current_stream(self.run.device))
 
     def _write(self, content: dict[str, Any], stream: torch.cuda.Stream | None) -> None:
-        with torch.cuda.stream(stream):
-            state.save(content, record(self.run), self.folder, self.cfg.keep)
+        torch.cuda.set_stream(stream)
+        state.save(content, record(self.run), self.folder, self.cfg.keep)
 
 
 def prepare(run: Run, path: Path | None) -> Training:

@@ -55,7 +55,8 @@ class Step:
 
     def _update(self, player: Player, weights: Mapping[str, float], cfg: Config) -> Callable[..., Tensor]:
         """The player's update as a function of what the pipeline fetched; its losses."""
-        state, pipeline, nets = self.state, self.pipeline, self.state.seen
+        # `self` is left out of `update`: in a cycle a run would keep its memory while the next ones are built.
+        state, pipeline, nets, done = self.state, self.pipeline, self.state.seen, self.done
         factors = {name: weights.get(f"{player.name}/{name}", 1.0) for name in player.terms}
 
         def judged(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -75,7 +76,7 @@ class Step:
         def update(*fetched: Tensor) -> Tensor:
             G = state.nets.get("G")
             z = G.prior(pipeline.batch_size, pipeline.device) if G is not None else None
-            batch = batch_of(fetched, self.done, z)
+            batch = batch_of(fetched, done, z)
             told, total = judged(batch)
             move(state, player, total)
             if player.again:

@@ -20,7 +20,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 def device(name: str) -> torch.device:
     """The device of --device; UserError if it is not there."""
-    if not (known := re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", name)):
+    if not (known := re.fullmatch(r"auto|cpu|cuda(?::(0|[1-9]\d?))?", name)):
         raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -118,9 +118,7 @@ class Lane:
 
     def __exit__(self, *_) -> None:
         torch.cuda.set_stream(self.outside)
-        default = torch.cuda.default_generators[self.stream.device_index]
-        self.generator = default.graphsafe_get_state()  # another one after a recording that failed (Graph)
-        default.graphsafe_set_state(self.drawn_outside)
+        torch.cuda.default_generators[self.stream.device_index].graphsafe_set_state(self.drawn_outside)
 
 
 def versions() -> dict[str, str]:

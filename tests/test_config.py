@@ -33,7 +33,8 @@ def test_too_little_memory_on_a_gpu_is_told_in_two_lines(capsys):
         config.guarded(main)
     assert stop.value.code == 2
     assert capsys.readouterr().err.endswith("error: CUDA out of memory. Tried to allocate 2 GiB.\n"
-                                            "Take a smaller --batch_size, or --data host\n")
+                                            "Take a smaller --batch_size, --data host, or fewer values of --seed at "
+                                            "once\n")
 
 
 def test_command_line_wins_over_the_recipes_settings():

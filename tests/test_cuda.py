@@ -56,14 +56,15 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_says_so(capsys):
         noise = torch.randn_like(x)
         return noise if noise.sum().item() < 1e9 else x
 
-    function = Graph(reader, "a reader")
+    functions = Graph(torch.randn_like, "a drawer"), Graph(reader, "a reader")
     stream, x = torch.cuda.current_stream(), torch.ones(3, device="cuda")
     for seed in range(WARM_UP + 3):
         torch.cuda.manual_seed_all(seed)
         expected = torch.randn(3, device="cuda")
-        torch.cuda.manual_seed_all(seed)
-        assert torch.equal(function(x), expected)
-        assert torch.cuda.current_stream() == stream
+        for function in functions:
+            torch.cuda.manual_seed_all(seed)
+            assert torch.equal(function(x), expected)
+            assert torch.cuda.current_stream() == stream
     assert "a reader: cannot be recorded" in capsys.readouterr().err
 
 

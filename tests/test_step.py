@@ -1,5 +1,7 @@
 """What one step draws, decides and moves."""
+import gc
 import itertools
+import weakref
 from functools import partial
 
 import pytest
@@ -33,6 +35,19 @@ def test_every_update_draws_noise_of_its_own(build):
         step()
     assert [b.step.item() for b in batches] == 2 * [0, 0, 0, 0, 1, 1, 1, 1]
     assert not any(torch.equal(first.z, second.z) for first, second in itertools.combinations(batches, 2))
+
+
+def test_a_run_gives_its_memory_back_at_once(build):
+    """Several runs follow one another in a process; the garbage collector may come late."""
+    run = build()
+    steps(run, 1)
+    state = weakref.ref(run.state)
+    gc.disable()
+    try:
+        del run
+        assert state() is None
+    finally:
+        gc.enable()
 
 
 def test_the_first_loss_decides_on_another_update(build):

@@ -20,7 +20,7 @@ def test_every_position_has_noise_of_its_own():
     assert torch.rand(4).tolist() == drawn[0]
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "cuda:", "cpu:3", "tpu", "", "CPU"])
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:", "cuda:00", "cpu:3", "tpu", "", "CPU"])
 def test_a_device_that_is_not_there(name):
     with pytest.raises(UserError, match=f"--device {name}:"):
         world.device(name)
