@@ -88,22 +88,13 @@ def scores(classes: Tensor, labels: np.ndarray, class_names: tuple[str, ...]) ->
     """What the logits [N, K] are worth, as plain numbers: accuracy (a fraction), errors, test_images, nll (mean of
     -log softmax(classes)[label], in nats), ece (expected calibration error, Guo et al. 2017, eq. 3), per_class, and
     confusion [K][K] (rows: true class, columns: predicted class)."""
-    # Imported here, because it takes seconds that every start of the trainer would wait for.
-    from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
-
-    target, count = torch.from_numpy(labels), classes.shape[1]
-    wrong = int(mistaken(classes, labels).sum())
-    # The arguments are not validated, because the library refuses the single class that a data set may have.
-    confusion = multiclass_confusion_matrix(classes.argmax(1), target, count, validate_args=False)
-    ece = multiclass_calibration_error(probabilities(classes), target, count, BINS, "l1", validate_args=False)
+    count, wrong = classes.shape[1], int(mistaken(classes, labels).sum())
+    confusion = np.bincount(labels * count + classes.argmax(1).numpy(), minlength=count**2).reshape(count, count)
+    images, confidence, accuracy = calibration(classes, labels).T
     return {"accuracy": 1 - wrong / len(labels), "errors": wrong, "test_images": len(labels),
-            "nll": functional.cross_entropy(classes.double(), target).item(), "ece": ece.item(),
-            "per_class": per_class(confusion.numpy(), class_names), "confusion": confusion.tolist()}
-
-
-def probabilities(classes: Tensor) -> Tensor:
-    """softmax(classes), at most the largest float below 1: to the library a confidence of exactly 1 is a 16th bin."""
-    return classes.softmax(1).clamp(max=1 - 2**-24)
+            "nll": functional.cross_entropy(classes.double(), torch.from_numpy(labels)).item(),
+            "ece": float(images @ abs(accuracy - confidence)) / len(labels),
+            "per_class": per_class(confusion, class_names), "confusion": confusion.tolist()}
 
 
 def per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -116,8 +107,8 @@ def per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> list[dict[
 def calibration(classes: Tensor, labels: np.ndarray) -> np.ndarray:
     """The reliability diagram's bins of equal width: [BINS, 3] with the number of images, their mean confidence and
     their accuracy (0 in empty bins)."""
-    confidence = probabilities(classes).amax(1)
-    bins = (torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1), right=True) - 1).numpy()
+    confidence = classes.softmax(1).amax(1)
+    bins = torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1)[1:-1], right=True).numpy()
     sums = [np.bincount(bins, weights, BINS) for weights in (None, confidence.numpy(), ~mistaken(classes, labels))]
     images = np.maximum(sums[0], 1)
     return np.stack([sums[0], sums[1] / images, sums[2] / images], axis=1)

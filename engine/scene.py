@@ -21,7 +21,7 @@ def draw(averaged: nn.Module, points: np.ndarray, labelled: np.ndarray, labels: 
     crosses, the line on which p(real) = 1/2, and paler colours where it is less. Points are uint8 [N, 1, 2, 1]."""
     y, x = np.mgrid[SIDE - 1:-1:-1, :SIDE]  # y points up
     verdict = evaluate.predict(averaged, np.stack([x, y], -1).astype(np.uint8).reshape(-1, 1, 2, 1), device)
-    shares, real = evaluate.probabilities(verdict.classes).numpy(), verdict.real.numpy()[:, None]
+    shares, real = verdict.classes.softmax(1).numpy(), verdict.real.numpy()[:, None]
     if not shares.shape[1]:
         shares = np.ones((len(shares), 1))  # one colour for the whole plane
     colours = COLOURS[np.arange(shares.shape[1]) % len(COLOURS)]

@@ -73,7 +73,7 @@ def draw(run: restore.Restored, classes: Tensor | None, result: dict[str, Any], 
     figures.reliability(new("reliability.png"), evaluate.calibration(classes, arrays.test_label), result["ece"], title)
     if result["errors"] and not run.data.spec.points:
         figures.mistakes(new("errors.png"), arrays.test_image, arrays.test_label,
-                         evaluate.probabilities(classes).numpy(), names, title)
+                         classes.softmax(1).numpy(), names, title)
     return drawn
 
 

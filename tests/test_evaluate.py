@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchmetrics.functional.classification import multiclass_calibration_error
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from engine import evaluate, loop
 from engine import run as engine_run
@@ -109,13 +109,15 @@ def test_a_confidence_of_one_lies_in_the_last_bin():
     assert evaluate.calibration(logits, labels)[-1] == pytest.approx([4, confidence.mean().item(), 0.75])
 
 
-def test_bins_of_the_diagram_give_the_calibration_error():
-    logits, labels = logits_and_labels()
-    images, confidence, accuracy = evaluate.calibration(logits, labels).T
-    assert images.sum() == len(labels)
-    assert len(images) == evaluate.BINS
-    ece = (images * np.abs(confidence - accuracy)).sum() / len(labels)
-    assert evaluate.scores(logits, labels, NAMES)["ece"] == pytest.approx(ece, abs=1e-6)
+@pytest.mark.parametrize("scale", [0.1, 3.0, 10.0])
+def test_scores_are_those_of_torchmetrics(scale):
+    logits, labels = logits_and_labels(scale=scale)
+    found, target = evaluate.scores(logits, labels, NAMES), torch.from_numpy(labels)
+    assert found["confusion"] == multiclass_confusion_matrix(logits.argmax(1), target, 4).tolist()
+    # A confidence of exactly 1 is a 16th bin there.
+    expected = multiclass_calibration_error(logits.softmax(1).clamp(max=1 - 2**-24), target, 4, evaluate.BINS, "l1")
+    assert found["ece"] == pytest.approx(expected.item(), abs=1e-6)
+    assert evaluate.calibration(logits, labels)[:, 0].sum() == len(labels)
 
 
 def test_a_class_without_test_images_has_no_accuracy():

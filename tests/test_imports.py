@@ -36,8 +36,9 @@ def test_scripts_are_thin(script):
 
 
 def test_a_run_imports_nothing_that_takes_as_long_as_torch(tmp_path):
-    code = ("import sys, trainer; trainer.main(['--steps', '2', '--train_dir', sys.argv[1]]);"
-            "print(sorted({'torch._dynamo', 'torchvision', 'sympy'} & set(sys.modules)))")
+    code = ("import sys, trainer, evaler; trainer.main(['--steps', '2', '--train_dir', sys.argv[1]]);"
+            "evaler.main(['--checkpoint', sys.argv[1]]);"
+            "print(sorted({'torch._dynamo', 'torchvision', 'torchmetrics', 'sympy'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
