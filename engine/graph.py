@@ -52,7 +52,7 @@ class Graph:
             # When torch cannot end the recording it stays on the other stream, and, before 2.13, its generator in the
             # recording, until one ends well.
             torch.cuda.set_stream(stream)
-            with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self.stream):
+            with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self.stream, capture_error_mode="thread_local"):
                 self.inputs[0].zero_()  # recorded, never done
             print(f"{self.name}: cannot be recorded as a CUDA graph and runs without ({reason})", file=sys.stderr)
         else:
