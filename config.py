@@ -191,13 +191,15 @@ def from_dict(settings: type[Config], plain: dict) -> Config:
 
 
 def nearest(name: str, known: Iterable[str], what: str) -> str:
-    """The entry of `known` that is `name` in any case; UserError with the nearest one if there is none."""
+    """The entry of `known` that is `name` in any case, with `_` for `-` or the other way round; UserError with the
+    nearest one if there is none."""
     known = list(known)
-    by_lower = {entry.lower(): entry for entry in known}
-    if name.lower() in by_lower:
-        return by_lower[name.lower()]
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    hint = f"did you mean {by_lower[close[0]]}? " if close else ""
+    by_key = {entry.lower().replace("_", "-"): entry for entry in known}
+    key = name.lower().replace("_", "-")
+    if key in by_key:
+        return by_key[key]
+    close = difflib.get_close_matches(key, by_key, n=1, cutoff=0.5)
+    hint = f"did you mean {by_key[close[0]]}? " if close else ""
     raise UserError(f"{what}: there is no {name!r}; {hint}Known: {', '.join(known)}")
 
 
@@ -250,7 +252,10 @@ def _unframed(box: str) -> str:
     what = what.replace("invalid literal for int() with base 10:", "not a whole number:")
     what = re.sub(r"no type matching INT could be instantiated from \['(.*)'\]\.", r"not a whole number: '\1'", what)
     what = what.replace("could not convert string to float:", "not a number:")
+    what = re.sub(r"Missing from \S+: (--\w+).*", r"\1: must be given", what)
     meant = re.findall(r"--[\w-]+", parts[1]) if "you meant" in parts[1] else []
+    if asked := re.search(r"--[\w-]+", what):  # the nearest three, each once
+        meant = difflib.get_close_matches(asked[0], set(meant), 3, 0.0)
     return what + "\n" + (f"Did you mean {' or '.join(meant)}? " if meant else "") + "--help lists every flag."
 
 

@@ -86,7 +86,7 @@ def read(path: Path) -> Found:
             return _groups(path)
     except OSError as error:
         raise UserError(f"--from_file {path}: {error.strerror or error}") from None
-    raise UserError(f"--from_file {path}: neither an .npz nor an HDF5 file")
+    raise UserError(f"--from_file {path}: no whole .npz or HDF5 file; numpy.savez(FILE, x=images, y=labels) writes one")
 
 
 def _npz(path: Path) -> Found:
@@ -97,7 +97,8 @@ def _npz(path: Path) -> Found:
     # promises too much; IndexError, TypeError: one that describes no array.
     except (ValueError, EOFError, RuntimeError, MemoryError, OverflowError, IndexError, TypeError, zipfile.BadZipFile,
             zlib.error) as error:
-        raise UserError(f"--from_file {path}: {brief(error)}") from None
+        reason = "an array of it holds Python objects; store numbers" if "allow_pickle" in str(error) else brief(error)
+        raise UserError(f"--from_file {path}: {reason}") from None
     for names in PARTS:
         found = [next((held[name] for name in known if name in held), None) for known in names]
         if found[0] is not None:

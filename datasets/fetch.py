@@ -229,6 +229,8 @@ def _digest(path: Path, check: Check) -> str:
 
 
 def _is_url(address: str) -> bool:
+    if re.match(r"[\w.-]+:\d+(/|$)", address):
+        raise UserError(f"{address}: write http:// or https:// before an address")
     if "://" not in address:
         return False
     with contextlib.suppress(ValueError):  # of an address with half a bracket

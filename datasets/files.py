@@ -5,8 +5,14 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from config import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 @contextlib.contextmanager
@@ -44,6 +50,29 @@ def folder_of(path: Path) -> Iterator[None]:
         for folder in made:
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
+
+
+def hold(file: TextIO | int, busy: str) -> None:
+    """Keep other processes from holding the file that is open here until it is closed. UserError with that message
+    where one holds it; nothing on a file system without locks."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(busy) from None
+    except OSError:
+        pass
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process writes the data set of that folder; UserError where one does."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # not there, of which what is done inside tells; Windows opens no folder
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            hold(descriptor, f"{folder}: another process writes this data set; wait for its end, then ask again")
+        yield
 
 
 def store(path: Path, content: bytes | Mapping[str, bytes]) -> Path:

@@ -184,7 +184,8 @@ def _arrays(kept: Sequence[Picture], names: Sequence[str], look: photo.Look, pix
     missing = [name for k, name in enumerate(names) if k not in labels[test:]]
     if missing or not test:
         what = f"training picture of class {shown(missing[0])}" if missing else "test picture"
-        raise UserError(f"--from_folder: no {what} can be used")
+        raise UserError(f"--from_folder: no {what} can be used: all are in the list above, or test pictures are the "
+                        "same; add others")
     rows = np.memmap(pixels, np.uint8, "r", shape=(len(kept), *look.shape))
     if (brightest := rows.max()) < DARK:
         raise UserError(f"--from_folder: no value of any picture is above {brightest}, of 255 for white; scale them "

@@ -124,10 +124,10 @@ def lines(path: Path, key: str) -> Iterator[tuple[str, str, str]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            if not {key, "label"} <= set(reader.fieldnames or ()):
-                found = ",".join(reader.fieldnames or ["empty"])
-                raise UserError(f"--labels {path}: its first line must name the columns {key} and label; it is "
-                                f"{found[:80]!r}")
+            columns = reader.fieldnames or ["empty"]
+            if [columns.count(name) for name in (key, "label")] != [1, 1]:
+                raise UserError(f"--labels {path}: its first line must name the columns {key} and label, each once, "
+                                f"with a comma between them; it is {','.join(columns)[:80]!r}")
             for line in reader:
                 where = f"--labels {path}, line {reader.line_num}"
                 if None in line:
@@ -153,7 +153,11 @@ def take_in(target: Path, table: Path, budget: float = math.inf) -> Taken:
     """Put the labels of the table into the data.h5 `target`, whole or not at all; they replace those that are there.
     Classes that are new are added behind the others. Training images of more than `budget` bytes stay in the file.
     UserError for a row that there is not."""
-    data, given = h5.read(target, budget), answers(table)
+    with files.alone(target.parent):
+        return _taken_in(h5.read(target, budget), answers(table), target, table)
+
+
+def _taken_in(data: h5.Data, given: Mapping[int, str], target: Path, table: Path) -> Taken:
     if not data.spec.classes:
         raise UserError(f"--labels {table}: the test images of {target} have no labels, so that nothing could be "
                         "measured.\nMake the data set again with some labels of each class: --from_folder and a table "

@@ -192,7 +192,8 @@ def _check_names(root: Path, names: Sequence[str], beside: Sequence[str]) -> Non
         raise UserError(f"--from_folder {root}: {found} was found, but a classifier needs two.\n"
                         + (f"Folders are classes; {len(beside)} files, as {shown(beside[0])}, lie beside them" if beside
                            else "Put the pictures of each class into a folder named like it, or name a table with "
-                                "--labels"))
+                                "--labels; for dcgan and pixelcnn, which need no labels, save them as x of an .npz "
+                                "(--from_file)"))
     if odd := [(a, b) for a, b in itertools.pairwise(sorted(names, key=_plain)) if _plain(a) == _plain(b)]:
         raise UserError(f"--from_folder {root}: the classes {shown(odd[0][0])} and {shown(odd[0][1])} differ in case "
                         "alone, or in blanks or accents that look alike; write both alike")

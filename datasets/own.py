@@ -11,26 +11,40 @@ from datasets import convert, files, folder, h5, labelling, zoo
 from datasets.layout import shown
 
 NAMED = 10  # classes at most
+FEW = 50  # test images, of which each is two points of an accuracy
 
 
 def make(settings: Any, how: str) -> None:
     """Write the data set from --from_folder, --from_file or --from_torchvision. UserError if it is there already."""
     name = _name(settings)
     target = datasets.path(name, settings.data_dir)
-    if target.exists():
-        raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
-    former = labelling.listing(target.parent)  # of a data set that was deleted
-    data = {"from_folder": folder.make, "from_file": _from_file, "from_torchvision": zoo.make}[how](target, name,
-                                                                                                     settings)
-    if how != "from_folder":  # which writes a new one
-        former.unlink(missing_ok=True)
+    try:
+        with files.folder_of(target), files.alone(target.parent):
+            data = _made(target, name, settings, how)
+    except OSError as error:
+        raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
     print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
           f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes"
           f"{f' ({_some(data.class_names)})' if data.class_names else ''}; {data.source}", flush=True)
+    if data.class_names and len(data.arrays.test_label) < FEW:
+        print(f"Each test image is {100 / len(data.arrays.test_label):.1f} points of an accuracy; more would tell more",
+              flush=True)
     untested = [name for k, name in enumerate(data.class_names) if k not in data.arrays.test_label]
     if untested:
         print(f"No test image is of {_some(untested)}: no accuracy tells of that", flush=True)
+
+
+def _made(target: Path, name: str, settings: Any, how: str) -> h5.Data:
+    """The data set, written, unless it is there already."""
+    if target.exists():
+        raise UserError(f"{target}: is already there; delete it, or give the new data set another name")
+    former = labelling.listing(target.parent)  # of a data set that was deleted
+    if how == "from_folder":  # which writes a new one
+        return folder.make(target, name, settings)
+    data = (_from_file if how == "from_file" else zoo.make)(target, name, settings)
+    former.unlink(missing_ok=True)
+    return data
 
 
 def _some(names: Sequence[str]) -> str:
@@ -60,5 +74,7 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
     if settings.transposed:
         arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))
     source = f"{shown(path.name)}; {how}{f'; {copies} training images that are test images left out' if copies else ''}"
-    with files.folder_of(target):
+    try:
         return h5.write(target, arrays, name, [str(k) for k in classes], source)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None

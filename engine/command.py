@@ -65,9 +65,12 @@ def over(default: Config, recipe: recipes.Recipe, argv: Sequence[str]) -> Config
 
 def foreign(recipe: recipes.Recipe) -> dict[str, str]:
     """The flags that other recipes have and this one has not, with what to say of each."""
-    return {field.name: f"a flag of --recipe {other.name}, not of {recipe.name}; leave it out"
-            for other in recipes.RECIPES.values() for field in dataclasses.fields(other.settings)
-            if field.name not in {known.name for known in dataclasses.fields(recipe.settings)}}
+    own, owners = {field.name for field in dataclasses.fields(recipe.settings)}, {}
+    for other in recipes.RECIPES.values():
+        for field in dataclasses.fields(other.settings):
+            owners.setdefault(field.name, []).append(other.name)
+    return {name: f"a flag of --recipe {' or '.join(found) if len(found) < 4 else f'{found[0]} and others'}, not of "
+                  f"{recipe.name}; leave it out" for name, found in owners.items() if name not in own}
 
 
 def resumed(path: Path, argv: Sequence[str]) -> Run:

@@ -83,8 +83,9 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
                 labelling.ask(table, rows.tolist(), data, labelling.by_row(home / labelling.FILES))
     except OSError as error:
         raise UserError(f"{folder / 'suggest.png'}: cannot be written ({error.strerror})") from None
-    words, script, flag = (("All labels are there. Train with those of these rows:", "trainer", "labelled")
-                           if every else ("Fill in the classes, then:", "download", "labels"))
+    words, script, flag = (
+        (f"All labels are there. Train with those of these rows ({len(known)} known, {len(rows)} new):", "trainer",
+         "labelled") if every else ("Fill in the classes, then:", "download", "labels"))
     more = ["--recipe", recipe] if every and recipe != Config.recipe else []
     command = _command(script, data, home.parent, *more, f"--{flag}", table)
     print(table, folder / "suggest.png", words, command, sep="\n")

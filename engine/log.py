@@ -5,7 +5,6 @@ import math
 import re
 import time
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from PIL import Image
@@ -15,11 +14,7 @@ from torch.utils.tensorboard.summary import hparams
 from config import Config, UserError, as_dict
 from datasets import files
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
+BUSY = "another process trains this run; wait for its end, or stop it"
 CURVE = re.compile(r"\w{1,60}/\w{1,60}")
 REFERENCE_NAMES = {"supervised": "s_loss", "real": "d_loss_real", "fake": "d_loss_fake"}  # of SSGAN-Tensorflow
 
@@ -67,17 +62,6 @@ def _point(text: str) -> dict | None:
     return None
 
 
-def hold(file: TextIO, folder: Path) -> None:
-    """Keep other processes from training the run of that folder while its file is open; UserError if one does."""
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{folder}: another process trains this run; wait for its end, or stop it") from None
-    except OSError:  # a file system without locks
-        pass
-
-
 class Log:
     """Open files of one run, which no other process can go on with meanwhile. On resume, lines past the checkpoint are
     dropped, so that none stands twice."""
@@ -87,7 +71,7 @@ class Log:
         path = folder / "metrics.jsonl"
         files.check_plain(path)
         with open(path, "a") as before:
-            hold(before, folder)
+            files.hold(before, f"{folder}: {BUSY}")
             self._begin(path, step)
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:
@@ -104,7 +88,7 @@ class Log:
         with files.whole(path) as new:
             new.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.metrics = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
-        hold(self.metrics, self.folder)
+        files.hold(self.metrics, f"{self.folder}: {BUSY}")
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl and a point of each curve."""

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from config import UserError
-from datasets import files
+from datasets import files, published
 from datasets.storage import current_stream
 from engine import density, evaluate, figures, log, report, state
 from engine.run import Run, accuracy_sets, record
@@ -107,7 +107,10 @@ class Training:
         if step % cfg.log_every == 0 or last:
             self._flush(bar)
         if step % cfg.eval_every == 0 or last:
+            what = bar.desc
+            bar.set_description_str(f"{what}testing: ", refresh=sys.stderr.isatty())  # it may take minutes
             self._evaluate(bar)
+            bar.set_description_str(what, refresh=False)
         if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
             self._pictures()
         if step % cfg.save_every == 0 or (self.state.best and self.state.best["step"] == step):
@@ -222,6 +225,10 @@ def prepare(run: Run, path: Path | None) -> Training:
     cfg, training = run.cfg, in_folder(run, path.parent) if path else in_new_folder(run)
     if training.finished:
         print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
+    hidden = int((run.data.arrays.train_label >= 0).sum()) - cfg.labels - cfg.validation
+    if hidden > 0 and not published(cfg.dataset):
+        print(f"{hidden} more labels of {cfg.dataset} stay hidden; --labels NUMBER or --labelled all takes more",
+              file=sys.stderr)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
           f"folder {training.folder}", file=sys.stderr)

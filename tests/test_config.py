@@ -45,7 +45,7 @@ def test_command_line_wins_over_the_recipes_settings():
 @pytest.mark.parametrize(("argv", "message"), [
     (["--lables", "3"], "--lables.*\nDid you mean --labels"), (["--learn_rate_d", "3"], "--learning_rate_d"),
     (["--steps", "abc"], "--steps.*abc"), (["--precision", "int8"], "int8.*--precision"), (["extra"], "extra"),
-    (["--labels"], "--labels"), (["--label", "3"], "--label")])
+    (["--labels"], "--labels"), (["--label", "3"], "Did you mean --labels or --labelled or --label_seed")])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_wrong_flag_is_named_in_two_lines(argv, message, encoding, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
@@ -120,6 +120,7 @@ def test_settings_of_another_version_are_refused(change):
 
 def test_nearest_name():
     assert config.nearest("cifar10", ["MNIST", "CIFAR10"], "--dataset") == "CIFAR10"
+    assert config.nearest("a_b-C", ["a-b", "a-b_c"], "--recipe") == "a-b_c"
     with pytest.raises(UserError, match="did you mean MNIST"):
         config.nearest("NMIST", ["MNIST", "CIFAR10"], "--dataset")
     with pytest.raises(UserError, match=r"^--dataset: there is no 'zzz'; Known"):

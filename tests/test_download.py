@@ -79,6 +79,7 @@ def test_others_still_finish_when_some_fail(tmp_path, server):
     (("--all", "--timeout", "inf"), "--timeout"), (("--from_folder", "", "--dataset", "mine"), "--from_folder: name"),
     (("--dataset", "CIFAR10", "--mirror", "http://[::1"), "neither a folder nor an http or https address"),
     (("--dataset", "CIFAR10", "--mirror", "ftp://127.0.0.1"), "neither a folder nor an http or https address"),
+    (("--dataset", "CIFAR10", "--mirror", "127.0.0.1:8766"), "write http:// or https:// before an address"),
     (("--dataset", "CIFAR10", "--mirror", "/"), "No such file or directory")])
 def test_bad_commands(tmp_path, flags, found):
     done = download(tmp_path, *flags)

@@ -14,7 +14,7 @@ import download
 import evaler
 import trainer
 from config import UserError
-from datasets import h5, labelling
+from datasets import files, h5, labelling
 from engine import labels, state, use
 from tests.conftest import toy_arrays, write_odd
 from tests.mirror import mounted
@@ -147,7 +147,8 @@ def test_a_table_of_images_without_names_is_refused_by_another_set(tmp_path):
     (f"row,label\n{'9' * 5000},kind 1\n", "line 2: row '9+ is no number"),
     ("row,label\n99,kind 1\n", "row 99, but .* 0 to 41"), ("row,label\nx,kind 1\n", "line 2: row 'x' is no number"),
     ("row,label\n1,\n", "no label is filled in yet"), ("a,b\n1,2\n", "columns row and label"),
-    ("", "columns row and label"),
+    ("", "columns row and label"), ("row,label,label\n1,kind 0,kind 1\n", "each once"),
+    ("row;label\n1;kind 0", "with a comma between them"),
     ("row,label\n\n\nx,kind 1\n", "line 4: row 'x' is no number"),
     ("row,label\n3,kind 0\n3,kind 1\n", "line 3: row 3 is 'kind 0' and 'kind 1'")])
 def test_labels_that_do_not_fit_change_nothing(text, said, tmp_path):
@@ -201,7 +202,7 @@ def with_labels(rows):
     return h5.write(datasets.path("toy", "datasets"), arrays, "toy", data.class_names, "made up")
 
 
-def test_a_run_is_evaluated_and_gone_on_with_when_labels_were_added_and_corrected(monkeypatch):
+def test_a_run_is_evaluated_and_gone_on_with_when_labels_were_added_and_corrected(monkeypatch, capsys):
     """Its own labelled and validation rows count, with the labels that it had."""
     monkeypatch.setattr(use, "draw", lambda *args: [])  # pictures take seconds
     data = with_labels(np.arange(30))
@@ -209,6 +210,7 @@ def test_a_run_is_evaluated_and_gone_on_with_when_labels_were_added_and_correcte
              "--eval_every=3", "--save_every=3"]
     for name in ("whole", "resumed"):
         assert trainer.main([*words, f"--train_dir={name}"]) == 0
+    assert "13 more labels of toy stay hidden; --labels NUMBER or --labelled all takes more" in capsys.readouterr().err
     whole, resumed = (next(Path(name).iterdir()) for name in ("whole", "resumed"))
     (resumed / "model-6.pt").unlink()
     before = evaluated(resumed), table(resumed)
@@ -256,6 +258,18 @@ def test_a_class_that_the_test_images_are_counted_by_stays_without_training_imag
     take_in(dict.fromkeys(range(10), "kind 2"))
     after = datasets.load("toy", "datasets")
     assert (after.class_names, after.digest) == (data.class_names, data.digest)
+
+
+def test_two_processes_do_not_write_one_data_set():
+    with_labels(np.arange(10))
+    take_in({20: "bird"})  # beside nobody
+    with files.alone(Path("datasets/toy")):
+        with pytest.raises(UserError, match="datasets/toy: another process writes this data set; wait"):
+            take_in({21: "bird"})
+        np.savez("data.npz", x=np.zeros((8, 4, 4), np.uint8), y=np.arange(8) % 2)
+        datasets.path("toy", "datasets").unlink()
+        with pytest.raises(UserError, match="datasets/toy: another process writes"):
+            download.main(["--from_file", "data.npz", "--dataset", "toy"])
 
 
 @pytest.mark.parametrize("damaged", [False, True])

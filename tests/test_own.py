@@ -1,5 +1,6 @@
 """Data of the user's own, through download.py: files of arrays and torchvision's sets."""
 import contextlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -65,7 +66,9 @@ def test_classes_without_test_images_are_told(capsys):
     assert "\nNo test image is of 0, 2: no accuracy tells of that\n" in capsys.readouterr().out
     npz()
     assert download.main(["--from_file", "data.npz", "--dataset", "whole"]) == 0
-    assert "No test image" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "No test image" not in said
+    assert "Each test image is" in said
 
 
 def test_test_images_are_not_trained_on(capsys):
@@ -126,13 +129,22 @@ def test_torchvisions_folders_of_pictures_are_read_as_ours_are(tmp_path):
     (["--from_torchvision", "FakeData", "colour=3"], "FakeData: TypeError: .*colour"),
     (["--from_torchvision", "FakeData", "what"], "'what' behind the name"),
     (["--from_file", "none.npz"], r"none\.npz: not there"),
+    (["--from_file", "objects.npz"], r"objects\.npz: an array of it holds Python objects; store numbers"),
+    (["--from_file", "table.csv"], r"table\.csv: no whole .npz or HDF5 file; numpy\.savez"),
+    (["--from_file", "hidden.npz"], r"--from_file hidden\.npz: .*test/label from -1 to 1"),
     (["--from_file", "data.npz", "--size", "8"], "--size: not used with --from_file"),
     (["--from_file", "data.npz", "--suggest", "2"], "--suggest: not used with --from_file")])
 def test_what_cannot_be_made_says_why_and_leaves_nothing(words, said, tmp_path):
     npz()
+    y = np.arange(8) % 2
+    np.savez("objects.npz", x=np.zeros((8, 4, 4), np.uint8), y=y.astype(object))
+    np.savez("hidden.npz", x_train=np.arange(128, dtype=np.uint8).reshape(8, 4, 4), y_train=y,
+             x_test=np.full((8, 4, 4), 200, np.uint8), y_test=y - (np.arange(8) == 0))
+    Path("table.csv").write_text("x,y")
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=said):
         download.main([*words, "--dataset", "mine"])
-    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("words", [["--from_torchvision", "Nonsense"], ["--from_torchvision", "FakeData", "size=40"],

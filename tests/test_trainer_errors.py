@@ -17,7 +17,7 @@ BAD = {
     "unknown recipe": (["--recipe", "improved-gam"], "did you mean improved-gan"),
     "unknown model": (["--model", "mpl"], "did you mean mlp"),
     "unknown flag": (["--lables", "8"], "Did you mean --labels"),
-    "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe ssgan"),
+    "flag of another recipe": (["--n_z", "5"], "--n_z: a flag of --recipe dcgan or ssgan, not of improved-gan"),
     "labels where none are used": (["--recipe", "dcgan"], "--labels 8: --recipe dcgan uses no labels"),
     "rows where none are used": (["--recipe", "dcgan", "--labelled", "all"],
                                  "--labelled all: --recipe dcgan uses no labels"),
