@@ -118,15 +118,15 @@ class Config:
     graph: bool = True
     """On CUDA, replay each player's update as one graph of kernels."""
     compile: bool = False
-    """Let torch.compile make the losses, and on CUDA the batches, Adam and the average: half a minute or more at the
-    start, the results differ in rounding."""
+    """Let torch.compile make the losses, and on CUDA the batches, Adam and the average.
+    It takes up to a minute at the start, and results differ in rounding."""
     log_every: CountOrNone = 0
     """Steps between lines of metrics.jsonl and points of the loss curves.
     0: 50, on a GPU a hundredth of the run, but at least 50 and at most 2000."""
     eval_every: CountOrNone = 0
     """Steps between evaluations on the test set, for the curve only.
-    0: a twentieth of the run, but at most 2000, and so seldom that they take a few per cent of the time; on a GPU a
-    fifth of the run, but at most 5000, or if that is more a twentieth, but at most 10000."""
+    0: a twentieth of the run, but at most 2000, and so seldom that they take a few per cent of the time.
+    On a GPU a fifth of the run, but at most 5000, or if that is more a twentieth, but at most 10000."""
     save_every: CountOrNone = 0
     """Steps between checkpoints (0: as --eval_every)."""
     keep: Count = 2

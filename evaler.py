@@ -23,8 +23,8 @@ class Options:
     """Settings of one evaluation; everything else is in the checkpoint."""
 
     checkpoint: tuple[str, ...]
-    """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt; of several runs that differ in their
-    seeds the mean."""
+    """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt.
+    Of several runs that differ in their seeds the mean."""
     publish: bool = False
     """Copy the pictures to figure/result/<dataset>/, over those that are there."""
     device: str = ""
