@@ -5,6 +5,7 @@ which of these a file holds is seen from all of its values. Nothing is guessed o
 it is refused, by the name of the image. Nor is an array left out in silence, or a training image kept that is also a
 test image.
 """
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -52,6 +53,13 @@ def apart(train: Part, test: Part, what: str) -> tuple[Part, int]:
     if not kept.any():
         raise UserError(f"{what}: each training image is also a test image; give others")
     return Part(train.images[kept], train.labels[kept]), int((~kept).sum())
+
+
+def doubtful(train: Part) -> int:
+    """How many images are there once more, earlier, under another class."""
+    first: dict[bytes, int] = {}
+    return sum(label >= 0 and first.setdefault(hashlib.sha256(image.tobytes()).digest(), label) != label
+               for image, label in zip(train.images, train.labels.tolist(), strict=True))
 
 
 def trained_classes(train: Part, test: Part, what: str) -> tuple[Part, Part, np.ndarray]:

@@ -70,6 +70,8 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
     what = f"--from_file {path}"
     train, copies = convert.apart(train, test, what)
     train, test, classes = convert.trained_classes(train, test, what)
+    if doubtful := convert.doubtful(train):
+        print(f"{what}: {doubtful} training images are there once more under another class", flush=True)
     arrays = h5.Arrays(*train, *test)
     if settings.transposed:
         arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))

@@ -80,6 +80,18 @@ def test_test_images_are_not_trained_on(capsys):
     np.testing.assert_array_equal(datasets.load("leak", "datasets").arrays.train_image, arrays.train_image)
 
 
+def test_an_image_under_two_classes_is_told(capsys):
+    train, test = toy_arrays((8, 8, 3), 2, train=8, test=4), toy_arrays((8, 8, 3), 2, train=2, test=4)
+    labels = np.concatenate([train.train_label, 1 - train.train_label[:3], train.train_label[3:5], [-1]])
+    np.savez("twice.npz", x_train=np.concatenate([train.train_image, train.train_image[:6]]), y_train=labels,
+             x_test=255 - test.test_image, y_test=test.test_label)
+    assert download.main(["--from_file", "twice.npz", "--dataset", "twice"]) == 0
+    assert "--from_file twice.npz: 3 training images are there once more under another" in capsys.readouterr().out
+    npz()
+    assert download.main(["--from_file", "data.npz", "--dataset", "whole"]) == 0
+    assert "once more" not in capsys.readouterr().out
+
+
 def test_the_reference_layout_can_be_transposed():
     images = np.random.RandomState(0).randint(0, 256, (8, 16, 24, 3)).astype(np.uint8)
     with h5py.File("data.hy", "w") as file:
