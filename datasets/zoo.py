@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from config import UserError, brief, nearest
-from datasets import convert, files, folder, h5, photo
+from datasets import convert, folder, h5, photo
 
 # Their upstream files are pickled Python objects, which are never read here.
 PICKLED = {"CIFAR10": "use --dataset CIFAR10, which takes the binary files",
@@ -26,13 +26,10 @@ CHOSEN = ("train", "download", "transform", "target_transform", "transforms")  #
 
 
 def make(target: Path, name: str, options: Any) -> h5.Data:
-    """Write data.h5 at `target` and return its content. UserError if torchvision has no such data set, cannot get it,
-    or its entries are no images with one class each."""
-    try:
-        with files.folder_of(target), tempfile.TemporaryDirectory(dir=target.parent, prefix="raw-") as raw:
-            return _make(target, name, options, Path(raw))
-    except OSError as error:
-        raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
+    """Write data.h5 at `target`, whose folder is there, and return its content. UserError if torchvision has no such
+    data set, cannot get it, or its entries are no images with one class each; OSError from the disk."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="raw-") as raw:
+        return _make(target, name, options, Path(raw))
 
 
 def _make(target: Path, name: str, options: Any, raw: Path) -> h5.Data:
