@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import datasets
 from config import UserError
-from datasets import h5
+from datasets import files, h5
 from datasets.source import File, Source
 
 CHUNK = 1 << 16
@@ -58,26 +58,13 @@ def get(source: Source, data_dir: Path, mirror: str = "", trust: bool = False,
     raw = target.parent / "raw"
     made = not os.path.exists(target)  # unlike Path.exists, it takes a folder that cannot be entered
     if made:
-        with _tidied(raw):
+        with files.data_set(raw / "any"):
             _fetch_all(source, raw, mirror, trust, timeout)
-        origin = f"{source.origin}{' (by the digests of a mirror, not those of upstream)' if trust else ''}"
-        h5.write(target, source.build(raw), source.name, source.class_names, origin)
+            origin = f"{source.origin}{' (by the digests of a mirror, not those of upstream)' if trust else ''}"
+            h5.write(target, source.build(raw), source.name, source.class_names, origin)
     data = datasets.load(source.name, data_dir)
     shutil.rmtree(raw, ignore_errors=True)
     return data, made
-
-
-@contextlib.contextmanager
-def _tidied(raw: Path) -> Iterator[None]:
-    """If nothing lies in `raw` at the end of the block, it goes, and so do the folders above it that are then empty; a
-    folder of data sets that was there before stays."""
-    ours = [raw, raw.parent, *(path for path in raw.parents[1:] if not os.path.exists(path))]
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # not empty, or never made
-            for path in ours:
-                path.rmdir()
 
 
 def _fetch_all(source: Source, raw: Path, mirror: str, trust: bool, timeout: float) -> None:
@@ -93,24 +80,20 @@ def _fetch_all(source: Source, raw: Path, mirror: str, trust: bool, timeout: flo
 def fetch(file: File, places: Sequence[Place], folder: Path, check: Check) -> Path:
     """folder/<file name>, whole and with the right digest, from the first place that gives it.
 
-    Goes on with the .part file that an earlier call left. UserError if no place gives the file, or on a full disk.
+    Goes on with the .part file that an earlier call left. UserError if no place gives the file.
     """
     if not re.fullmatch(h5.NAME, file.name):
         raise UserError(f"{file.name!r} is not a file name of letters, digits, '_', '.' and '-'")
     whole, part = folder / file.name, folder / f"{file.name}.part"
     found = []
-    try:
-        if whole.exists() and _digest(whole, check) == check.hex:
-            return whole
-        for place in places:
-            try:
-                _complete(place, part, check)
-                return part.replace(whole)
-            except Unavailable as error:
-                found.append(f"{place.address}: {error}")
-    except OSError as error:
-        raise UserError(f"{part}: {error.strerror}. Free some space or choose another folder (--data_dir), "
-                        "then run the same command again.") from None
+    if whole.exists() and _digest(whole, check) == check.hex:
+        return whole
+    for place in places:
+        try:
+            _complete(place, part, check)
+            return part.replace(whole)
+        except Unavailable as error:
+            found.append(f"{place.address}: {error}")
     raise UserError(f"{file.name}: {'; '.join(found)}.\n{AGAIN}")
 
 
@@ -132,13 +115,11 @@ def _complete(place: Place, part: Path, check: Check) -> None:
 def _receive(place: Place, part: Path) -> bool:
     """Append to `part` what is missing of it. Returns whether earlier bytes were kept."""
     before = part.stat().st_size if part.exists() else 0
-    with contextlib.closing(_Reply(place, before)) as reply:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab" if reply.start else "wb") as out, \
+    with contextlib.closing(_Reply(place, before)) as reply, part.open("ab" if reply.start else "wb") as out, \
                 tqdm(total=reply.total, initial=reply.start, unit="B", unit_scale=True, desc=part.stem) as bar:
-            for chunk in reply.chunks():
-                out.write(chunk)
-                bar.update(len(chunk))
+        for chunk in reply.chunks():
+            out.write(chunk)
+            bar.update(len(chunk))
     return reply.start > 0
 
 

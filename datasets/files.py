@@ -39,13 +39,19 @@ def check_plain(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def folder_of(path: Path) -> Iterator[None]:
-    """The folder of `path` is there inside, made if need be; at the end it goes again, and so do those above it that
-    were made, if nothing lies in them."""
-    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+def data_set(path: Path) -> Iterator[None]:
+    """Inside, the folder of `path` is there, made if need be, and no other process writes the data set in it; at the
+    end it goes again, and so do those above it that were made, if nothing lies in them. UserError where another process
+    writes there, or where the disk does not take what is written."""
+    made = []
     try:
+        made += [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        with alone(path.parent):
+            yield
+    except OSError as error:
+        raise UserError(f"{path.parent}: {error.strerror or error}; free some space or choose another --data_dir") \
+            from None
     finally:
         for folder in made:
             with contextlib.suppress(OSError):  # not empty

@@ -57,25 +57,22 @@ class Options:
 
 def make(target: Path, name: str, options: Options) -> h5.Data:
     """Write data.h5 at `target`, and files.csv, which tells the file of each training image, and return the content;
-    files that are left out or doubtful are told on standard error. UserError if the folder holds no data set, a file is
-    refused, or the disk is full; nothing is left then."""
+    files that are left out or doubtful are told on standard error. UserError if the folder holds no data set or a file
+    is refused; nothing is left then, nor after an OSError."""
     if not options.from_folder:
         raise UserError("--from_folder: name a folder with pictures in it")
     look, root = photo.Look(*sides(options.size or "64"), options.resize, options.grey), Path(options.from_folder)
     problems: list[Problem] = []
     plan = arrange(root, options.labels, options.test_share, options.seed, problems)
     listing = labelling.listing(target.parent)
-    try:
-        with files.folder_of(target), tempfile.TemporaryFile(dir=target.parent) as pixels:
-            kept = _decode(plan, root, look, pixels, problems)
-            _tell(root, problems, options.strict)
-            arrays = _arrays(kept, plan.class_names, look, pixels)
-            source = _source(plan, look, options, len(problems))
-            with files.whole(listing) as new:  # takes its place when data.h5 is there
-                labelling.write_files(new, (shown(picture.file) for picture in kept if not picture.test))
-                return h5.write(target, arrays, name, plan.class_names, source, look.resize)
-    except OSError as error:
-        raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
+    with tempfile.TemporaryFile(dir=target.parent) as pixels:
+        kept = _decode(plan, root, look, pixels, problems)
+        _tell(root, problems, options.strict)
+        arrays = _arrays(kept, plan.class_names, look, pixels)
+        source = _source(plan, look, options, len(problems))
+        with files.whole(listing) as new:  # takes its place when data.h5 is there
+            labelling.write_files(new, (shown(picture.file) for picture in kept if not picture.test))
+            return h5.write(target, arrays, name, plan.class_names, source, look.resize)
 
 
 def _tell(root: Path, problems: Sequence[Problem], strict: bool) -> None:

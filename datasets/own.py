@@ -18,11 +18,8 @@ def make(settings: Any, how: str) -> None:
     """Write the data set from --from_folder, --from_file or --from_torchvision. UserError if it is there already."""
     name = _name(settings)
     target = datasets.path(name, settings.data_dir)
-    try:
-        with files.folder_of(target), files.alone(target.parent):
-            data = _made(target, name, settings, how)
-    except OSError as error:
-        raise UserError(f"{target.parent}: {error.strerror}; free some space or choose another --data_dir") from None
+    with files.data_set(target):
+        data = _made(target, name, settings, how)
     labels, (height, width, channels) = data.arrays.train_label, data.spec.shape
     print(f"{data.spec.name}: {target} is made: {len(labels)} train ({(labels < 0).sum()} of them unlabelled) and "
           f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes"

@@ -9,7 +9,7 @@ import pytest
 
 import datasets
 from config import UserError
-from datasets import fetch, h5, mnist
+from datasets import fetch, files, h5, mnist
 from datasets.source import File, Source
 from tests import mirror
 
@@ -34,7 +34,8 @@ def server(tmp_path):
 
 def take(folder, *urls, check=RIGHT, timeout=5.0):
     places = [fetch.Place(str(url), timeout) for url in urls]
-    return fetch.fetch(File(NAME, (), ""), places, folder, check)
+    with files.data_set(folder / "any"):
+        return fetch.fetch(File(NAME, (), ""), places, folder, check)
 
 
 def refused(*args, **options):
@@ -292,6 +293,14 @@ def test_malformed_files_of_a_trusted_mirror_make_no_data_set(tmp_path, server, 
     with pytest.raises(UserError, match="test/label from 77"):
         fetch.get(toy, tmp_path, server.url, trust=True)
     assert not (tmp_path / "toy" / "data.h5").exists()
+
+
+def test_two_processes_do_not_download_one_data_set(tmp_path, server, toy):
+    (tmp_path / "toy" / "raw").mkdir(parents=True)
+    with files.alone(tmp_path / "toy" / "raw"), pytest.raises(UserError, match="toy/raw: another process writes"):
+        fetch.get(toy, tmp_path, server.url)
+    assert not server.seen
+    assert fetch.get(toy, tmp_path, server.url)[1]
 
 
 def test_a_damaged_data_file_is_not_taken_for_whole_nor_replaced(tmp_path, server, toy):

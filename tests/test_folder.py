@@ -15,7 +15,7 @@ from PIL import Image
 import datasets
 import trainer
 from config import UserError
-from datasets import folder, h5
+from datasets import files, folder, h5
 from engine import command
 from engine import run as engine_run
 from tests.mirror import mounted
@@ -43,7 +43,8 @@ def pictures(tmp_path):
 
 
 def made(pictures, target, **options):
-    return folder.make(target / "data.h5", "PETS", folder.Options(str(pictures), size="8", **options))
+    with files.data_set(target / "data.h5"):
+        return folder.make(target / "data.h5", "PETS", folder.Options(str(pictures), size="8", **options))
 
 
 def test_the_script_makes_a_data_set_that_is_trained_on(tmp_path, pictures, monkeypatch, capsys):
@@ -295,7 +296,9 @@ with open(r"{tmp_path}/rows", "wb+") as file:
 
 @pytest.mark.skipif(not (SHARED / "cats-dogs").is_dir(), reason="the photographs are not beside the repository")
 def test_the_real_photographs(tmp_path):
-    data = folder.make(tmp_path / "pets" / "data.h5", "PETS", folder.Options(str(SHARED / "cats-dogs"), size="32x48"))
+    target = tmp_path / "pets" / "data.h5"
+    with files.data_set(target):
+        data = folder.make(target, "PETS", folder.Options(str(SHARED / "cats-dogs"), size="32x48"))
     assert data.spec == ("PETS", (32, 48, 3), 2)
     assert data.class_names == ("cat", "dog")
     assert np.bincount(data.arrays.train_label).tolist() == [240, 240]

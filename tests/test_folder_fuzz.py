@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from config import UserError
-from datasets import folder, h5, labelling, photo
+from datasets import files, folder, h5, labelling, photo
 
 LOOK = photo.Look(8, 8, "crop", False)
 KINDS = {"jpg": ("JPEG", {}), "progressive.jpg": ("JPEG", {"progressive": True}), "png": ("PNG", {}),
@@ -51,17 +51,17 @@ def usable(root):
 
 def walked(root):
     """Every file that is not hidden, whether a link or not."""
-    for at, folders, files in os.walk(root):
+    for at, folders, found in os.walk(root):
         linked = [name for name in folders if os.path.islink(os.path.join(at, name))]
         folders[:] = [name for name in folders if not name.startswith(".") and name not in linked]
-        yield from (os.path.join(at, name) for name in (*files, *linked) if not name.startswith("."))
+        yield from (os.path.join(at, name) for name in (*found, *linked) if not name.startswith("."))
 
 
 def assert_whole_or_nothing(root, target, labels=""):
     """Import the folder and return the data, or None where that is refused."""
     told, refusal = io.StringIO(), ""
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), files.data_set(target):
             made = folder.make(target, "PETS", folder.Options(str(root), size="8", labels=labels))
     except UserError as error:
         refusal = str(error)
