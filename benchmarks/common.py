@@ -3,7 +3,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,11 +78,7 @@ def machine(device: str) -> dict[str, Any]:
         cpu = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
         name = f"{(cpu or ['CPU'])[0]}, {torch.get_num_threads()} threads"
-    commit = ""
-    with contextlib.suppress(OSError):  # no git
-        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True,
-                                text=True, cwd=Path(__file__).parent, check=False).stdout.strip()
-    return {"device": name, "versions": world.versions(), "commit": commit, "date": time.strftime("%Y-%m-%d")}
+    return {"device": name, "versions": world.versions(), "commit": world.commit(), "date": time.strftime("%Y-%m-%d")}
 
 
 class Table:

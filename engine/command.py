@@ -1,6 +1,7 @@
 """From the trainer's command line to a run."""
 import argparse
 import dataclasses
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import datasets
 import models
 import recipes
-from config import Config, UserError, as_dict, flags, from_dict, parse
+from config import Config, Spec, UserError, as_dict, flags, from_dict, parse
 from engine import density, loop, state
 from engine.run import Run, build, resolve
 
@@ -103,6 +104,24 @@ def asked(argv: Sequence[str]) -> tuple[Run, Path | None]:
     checkpoint = peek(argv).checkpoint
     path = None if checkpoint is None else state.find(checkpoint)
     return resumed(path, argv) if path else build(settings(argv)), path
+
+
+def line(cfg: Config, spec: Spec) -> str:
+    """The command that trains a run of those resolved settings on that data set, without what is its recipe's default
+    and what makes no difference to the run."""
+    recipe = recipes.find(cfg.recipe)
+    default, words = recipes.defaults(recipe, spec), ["python", "trainer.py"]
+    left_out = MAY_CHANGE - {"steps", "density"} | {"prefix", "train_dir"}
+    if cfg.select == "validation":  # which are selected among
+        left_out -= {"eval_every"}
+    if cfg.labelled or not recipe.classifies:
+        left_out |= {"labels", "label_seed"}
+    for name, value in as_dict(cfg).items():
+        usual = as_dict(default)[name]
+        if name in ("dataset", "recipe") or (value != usual and name not in left_out):
+            words += ([f"--{name}" if value else f"--no_{name}"] if isinstance(value, bool) else
+                      [f"--{name}", *map(str, value if isinstance(value, list) else [value])])
+    return shlex.join(words)
 
 
 def settled(run: Run) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int
              if classes else "* No label was used.",
              f"* Seed {result['seed']}, {result['step']} of {result['steps']} steps. Reported: {result['selection']}.",
              ""]
+    lines[-1:] = [f"* Trained by `{result['command']}`.", ""]
     if classes:
         lines += ["## Numbers", "", *_numbers(result), ""]
     elif "bits_per_dimension" in result:

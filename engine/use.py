@@ -12,7 +12,7 @@ from torch import Tensor
 import datasets
 from config import UserError
 from datasets import files
-from engine import calibration, evaluate, export, figures, generated, labels, predict, report, restore
+from engine import calibration, command, evaluate, export, figures, generated, labels, predict, report, restore
 
 PUBLISHED = Path("figure/result")
 
@@ -21,7 +21,7 @@ def evaluate_run(options: Any, run: restore.Restored, saved: dict[str, Any], pat
     classes = None
     if run.recipe.classifies:
         classes = evaluate.predict(run.averaged, run.data.arrays.test_image, run.device).classes
-    result = evaluate.result(run, classes, saved, path)
+    result = evaluate.result(run, classes, saved, path) | {"command": command.line(run.cfg, run.data.spec)}
     folder = path.parent / "eval"
     report.write(folder / "eval.json", result)
     page = report.card(result, run.recipe.citation, run.data.source, run.data.spec.shape)

@@ -1,11 +1,13 @@
 """Where a run computes: device, noise as a function of position, and the versions of what it runs on."""
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import math
 import os
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -121,9 +123,19 @@ class Lane:
         torch.cuda.default_generators[self.stream.device_index].graphsafe_set_state(self.drawn_outside)
 
 
+@functools.cache
+def commit() -> str:
+    """That of this toolkit, with "-dirty" where files differ from it; "unknown" where there is no git."""
+    found = ""
+    with contextlib.suppress(OSError):
+        found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], text=True,
+                               capture_output=True, cwd=Path(__file__).parent, check=False).stdout.strip()
+    return found or "unknown"
+
+
 def versions() -> dict[str, str]:
     """Versions that a number depends on, for config.json."""
     packages = {module.__name__: str(module.__version__) for module in (torch, h5py, np)}
     packages["torchvision"] = importlib.metadata.version("torchvision")  # itself takes seconds to import
-    return {"python": sys.version.split()[0], **packages, "cuda": torch.version.cuda or "none",
+    return {"toolkit": commit(), "python": sys.version.split()[0], **packages, "cuda": torch.version.cuda or "none",
             "machine": platform.machine(), "threads": str(torch.get_num_threads())}

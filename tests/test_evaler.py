@@ -20,7 +20,7 @@ from tests.runs import ROOT, edit, evaluated
 
 KEYS = {"accuracy", "accuracy_raw_weights", "errors", "test_images", "nll", "ece", "per_class", "confusion", "dataset",
         "recipe", "labels", "label_seed", "seed", "step", "steps", "checkpoint", "labelled_digest", "data_digest",
-        "model", "average", "versions", "selection", "supervised_baseline"}
+        "model", "average", "versions", "selection", "supervised_baseline", "command"}
 README_NAMES = {"samples.png", "training.gif", "s_loss.png", "d_loss_real.png", "d_loss_fake.png", "d_loss.png",
                 "g_loss.png", "accuracy.png"}
 

@@ -21,7 +21,7 @@ from datasets import h5
 from engine import state
 from engine.log import read_metrics
 from tests.conftest import toy_arrays
-from tests.runs import TOY, command, differing, edit, interrupted, only_run, started, trainer, weights
+from tests.runs import ROOT, TOY, command, differing, edit, interrupted, only_run, started, trainer, weights
 
 LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--keep", "9", "--validation", "8", "--prefix",
         "mine")
@@ -43,6 +43,8 @@ def test_run_folder(finished):
     facts = json.loads((run / "config.json").read_text())
     assert facts["settings"]["steps"] == 40
     assert facts["versions"]["torch"] == torch.__version__
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert facts["versions"]["toolkit"].removesuffix("-dirty") == (head.stdout[:12] or "unknown")
     saved = state.load(state.find(run))
     assert saved["labelled_digest"] == facts["labelled_digest"]
     assert [int(line) for line in (run / "labelled.txt").read_text().split()] == saved["labelled"].tolist()

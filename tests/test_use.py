@@ -260,7 +260,7 @@ def test_the_page_of_a_run_tells_what_eval_json_holds(runs):
     page = (runs["gan"] / "eval" / "card.md").read_text()
     for what in (f"{result['accuracy']:.2%}", "50 images of the training set are labelled", "label seed 1",
                  result["data_digest"][:12], result["versions"]["training"]["torch"], "Salimans et al. 2016",
-                 result["selection"], f"{result['supervised_baseline']['accuracy']:.2%}",
+                 result["selection"], f"`{result['command']}`", f"{result['supervised_baseline']['accuracy']:.2%}",
                  "those of 50 others were used for accuracies only"):
         assert what in page
 

@@ -1,0 +1,39 @@
+"""Command lines to runs, and back."""
+import dataclasses
+import shlex
+
+import pytest
+
+import datasets
+import recipes
+from config import as_dict
+from engine import command
+from engine import run as engine_run
+
+MORE = {"supervised": "--optimiser sgd --flip --select validation", "pixelcnn": "--filters 4 --flip",
+        "improved-gan": "--weight G/feature_matching=2 --no_data_init --head explicit --average 0",
+        "ssgan": "--update_rate 3 --steps 9", "cats-dogs": "--select last --validation 8",
+        "bad-gan": "--labelled all --epochs 3.5 --prefix other"}
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize("dataset", ["Grey8", "Colour16"])
+def test_the_command_of_a_run_trains_the_same_run(recipe, dataset, data_dir):
+    where = ["--data_dir", str(data_dir), "--dry_run"]
+
+    def resolved(words):
+        return engine_run.build(command.settings([*words, *where])).cfg
+
+    few = [] if recipe == "bad-gan" else ["--labels", "20"] if recipes.RECIPES[recipe].classifies else []
+    cfg = resolved(["--dataset", dataset, "--recipe", recipe, *few, *shlex.split(MORE.get(recipe, "--seed 3"))])
+    words = shlex.split(command.line(cfg, datasets.spec(dataset, data_dir)))
+    assert words[:2] == ["python", "trainer.py"]
+    again = resolved(words[2:])
+    assert as_dict(dataclasses.replace(again, prefix=cfg.prefix)) == as_dict(cfg)
+
+
+def test_the_command_of_a_default_run_is_short(data_dir):
+    cfg = engine_run.build(command.settings(["--dry_run", "--data_dir", str(data_dir)])).cfg
+    line = command.line(cfg, datasets.spec("Digits", data_dir))
+    assert line == (f"python trainer.py --dataset Digits --recipe improved-gan --steps {cfg.steps} --precision "
+                    f"{cfg.precision} --threads {cfg.threads}")
