@@ -122,7 +122,7 @@ class Config:
     It takes up to a minute at the start, and results differ in rounding."""
     log_every: CountOrNone = 0
     """Steps between lines of metrics.jsonl and points of the loss curves.
-    0: 50, on a GPU a hundredth of the run, but at least 50 and at most 2000."""
+    0: 50, on a GPU a hundredth of the run, but at least 50 and at most 2000; of short runs a tenth."""
     eval_every: CountOrNone = 0
     """Steps between evaluations on the test set, for the curve only.
     0: a twentieth of the run, but at most 2000, and so seldom that they take a few per cent of the time.

@@ -72,13 +72,9 @@ def peak(device: torch.device, precision: str) -> float:
 def machine(device: str) -> dict[str, Any]:
     """What a figure depends on: device, versions, commit and date."""
     where = world.device(device)
-    if where.type == "cuda":
-        name = torch.cuda.get_device_name(where)
-    else:
-        cpu = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-               if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
-        name = f"{(cpu or ['CPU'])[0]}, {torch.get_num_threads()} threads"
-    return {"device": name, "versions": world.versions(), "commit": world.commit(), "date": time.strftime("%Y-%m-%d")}
+    name = world.hardware(where) + ("" if where.type == "cuda" else f", {torch.get_num_threads()} threads")
+    return {"device": name, "versions": world.versions(where), "commit": world.commit(),
+            "date": time.strftime("%Y-%m-%d")}
 
 
 class Table:

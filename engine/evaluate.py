@@ -66,7 +66,8 @@ def result(run: restore.Restored, classes: Tensor | None, saved: dict[str, Any],
             "step": saved["step"], "steps": run.cfg.steps, "checkpoint": path.name,
             "selection": saved.get("selection") or f"{which}, no selection on test images",
             "labelled_digest": saved["labelled_digest"], "data_digest": run.data.digest,
-            "versions": {"training": saved["versions"], "resumed": saved["resumed"], "evaluation": world.versions()}}
+            "versions": {"training": saved["versions"], "resumed": saved["resumed"],
+                         "evaluation": world.versions(run.device)}}
 
 
 def _accuracy(run: restore.Restored, classes: Tensor, saved: dict[str, Any], path: Path) -> dict[str, Any]:

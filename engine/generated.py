@@ -181,7 +181,7 @@ def make(run: restore.Restored, saved: dict[str, Any], path: Path, count: int, f
              "dataset": run.cfg.dataset, "step": saved["step"], "seed": seed}
     made = images(D, G, count, seed, run.device)
     result = {**facts, "generated": count, "device": run.device.type, "data_digest": run.data.digest,
-              **scores(made, run, judge), "versions": world.versions()}
+              **scores(made, run, judge), "versions": world.versions(run.device)}
     pictures = {}
     if not run.data.spec.points:
         pictures["interpolations.png"] = sheet(interpolations(D, G, seed, run.device), WAYS)

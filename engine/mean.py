@@ -50,7 +50,7 @@ def judged(asked: str, data_dir: str, device: str) -> dict[str, Any]:
     run = restore.run(saved, path, data_dir, device)
     images, labels = run.data.arrays.test_image, run.data.arrays.test_label
     wrong = evaluate.errors(run.averaged, images, labels, run.device)
-    told = facts(path, saved)
+    told = {"command": command.line(run.cfg, run.data.spec), **facts(path, saved)}
     print(f"{path.parent}: test accuracy {report.accuracy(wrong, len(labels), saved['step'], run.cfg.average)}; "
           f"{told['selection']}", flush=True)
     return {**told, "errors": wrong, "test_images": len(labels), "accuracy": 1 - wrong / len(labels)}

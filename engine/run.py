@@ -181,7 +181,7 @@ def build(cfg: Config, saved: dict[str, Any] | None = None, path: Path = Path())
     with taken_from_it():
         if saved:
             state.load_state_dict(saved)
-        begun = provenance(saved, cfg.steps)
+        begun = provenance(saved, cfg.steps, device)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
     return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device, begun)
 
@@ -217,10 +217,10 @@ def step_flop(D: nn.Module, spec: Spec, cfg: Config) -> float:
     return 12 * cfg.batch_size * (counts[1] - counts[0])
 
 
-def provenance(saved: dict[str, Any] | None, steps: int) -> dict[str, Any]:
-    """The versions with which the run was begun, and of every continuation with others, or with another number of
-    steps, its first step, its versions and the number of steps before."""
-    now = world.versions()
+def provenance(saved: dict[str, Any] | None, steps: int, device: torch.device) -> dict[str, Any]:
+    """The versions with which the run was begun, and the device, and of every continuation with others, or with another
+    number of steps, its first step, its versions and the number of steps before."""
+    now = world.versions(device)
     if saved is None:
         return {"versions": now, "resumed": []}
     versions, resumed = saved["versions"], saved["resumed"]

@@ -68,7 +68,7 @@ def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, fo
     """Train them all as `outcomes` does; prints and writes the mean of their accuracies too, as `mean.tell` does. The
     exit status is 0 if every run came to its end."""
     results = outcomes(lines, begin, device)
-    runs = [{"command": shlex.join(line), "status": status, "accuracy": report.share_right(said),
+    runs = [{"command": f"python trainer.py {shlex.join(line)}", "status": status, "accuracy": report.share_right(said),
              **(mean.facts(*state.selected(found)) if (found := report.folder_named(said)) else {})}
             for line, (status, said) in zip(lines, results, strict=True)]
     mean.tell(runs, folder)

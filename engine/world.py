@@ -133,9 +133,19 @@ def commit() -> str:
     return found or "unknown"
 
 
-def versions() -> dict[str, str]:
-    """Versions that a number depends on, for config.json."""
+def hardware(where: torch.device) -> str:
+    """The name of that GPU, or of the processor."""
+    if where.type == "cuda":
+        return torch.cuda.get_device_name(where)
+    with contextlib.suppress(OSError):  # not Linux
+        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or "CPU"
+
+
+def versions(where: torch.device) -> dict[str, str]:
+    """Versions, and the device, that a number depends on, for config.json."""
     packages = {module.__name__: str(module.__version__) for module in (torch, h5py, np)}
     packages["torchvision"] = importlib.metadata.version("torchvision")  # itself takes seconds to import
     return {"toolkit": commit(), "python": sys.version.split()[0], **packages, "cuda": torch.version.cuda or "none",
-            "machine": platform.machine(), "threads": str(torch.get_num_threads())}
+            "machine": platform.machine(), "device": hardware(where), "threads": str(torch.get_num_threads())}

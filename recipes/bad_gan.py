@@ -24,7 +24,8 @@ Where this differs from the code, and why:
 - G's unlabelled images are not those of D's update, which SVHN and CIFAR-10 use again, and G is fitted to one batch of
   z (ops.data_init), there to several;
 - SVHN's rates fall to 0; there they stay at 0.0001 from the last tenth of their fall on, and training does not end;
-- the MLP pair is improved_gan.py's, whose batch norm has no gain; sigma has no 1e-8 added to it;
+- the MLP pair is improved_gan.py's: batch norm without a gain that always takes batch statistics, Glorot's weights in G
+  and no eps in D's weight norm, where the code has torch's own and 1e-6; sigma has no 1e-8 added to it;
 - the schedules of Digits, MNIST and Fashion are ours, short, for a CPU: 40 epochs of MNIST, where the code has 2000
   (--epochs 2000 --decay_from 0.6667). Digits and Fashion are not in the code; they take MNIST's settings;
 - data sets without published settings take CIFAR-10's where its networks fit, else MNIST's.

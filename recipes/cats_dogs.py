@@ -18,6 +18,7 @@ Where this differs from the code, and why:
 - labelled images come in batches as large as the unlabelled ones, there all 100 in every step;
 - the 100 labels are chosen at random, the same number of each class; there by hand (its README: chosen at random they
   gained about 10 points). Validation images are 1,000, at most a fifth of the training images, as its README has it;
+- samples are drawn with G's running averages, there with those of their batch;
 - every test image counts once; the code's loader begins again until its batch is full;
 - pictures are cut to a square by default when they are made into a data set; --resize stretch is the original's way;
 - other sizes than 224 pixels (models/resnet.py) and any number of classes; sizes that are no multiples of 16 take the

@@ -11,6 +11,7 @@ Where this differs from the code, and why:
 - batches of 50, a rate of 0.003 that falls to 0 over the second half, an average of 0.99 and few epochs, all for a
   training of minutes. The code: 5,000 epochs of batches of 12 on each of 8 GPUs, 0.001 times 0.999995 for each step, an
   average of 0.9995;
+- the data-dependent initialisation is of 500 images, there of 100;
 - mixtures of other than 1 or 3 colours are refused;
 - probabilities of bytes are exact however small; the code approximates those below 0.00001.
 """

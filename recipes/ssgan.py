@@ -26,8 +26,8 @@ Repaired, against the original:
 - in 2018 G's loss read a sigmoid of the fake logit while D trained a softmax; both are the softmax here;
 - the learning-rate flags had no effect and the rate was Adam's 0.001: now they have, and 0.001 is the default;
 - the weight of the reconstruction started again on resume: now it follows the step in the checkpoint;
-- official train and test images were mixed; batch norm ran on batch statistics in evaluation (models/ssgan.py), and in
-  2017 G's had no effect (models/dcgan.py).
+- official train and test images were mixed; batch norm ran on batch statistics in evaluation (models/ssgan.py), and
+  until November 2017 G's had no effect (models/dcgan.py).
 
 Also different: labelled and unlabelled images are normalised together; resizing and transposed convolutions align
 pixels as PyTorch does; pixels are in [-1, 1] in 2017 too; a run is 20 epochs, of MNIST and Fashion 10, short ones for a
