@@ -118,13 +118,15 @@ def unevenness(classes: Tensor) -> Tensor:
 
 def probability_distance(first: Tensor, second: Tensor) -> Tensor:
     """Mean of (softmax(l) - softmax(l'))^2 over images and classes, for the logits [B, K] of two passes of the same
-    images: under two dropouts (Wei et al. 2018, CT_CIFAR.py), or of a student and its teacher (J, the consistency
-    cost of Tarvainen & Valpola 2017; their code, too, takes the mean over the classes)."""
+    images: under two dropouts (first half of CT, Wei et al. 2018, eq. 5 by issue 7 of biuyq/CT-GAN, as in CT_CIFAR.py),
+    or of a student and its teacher (J, the consistency cost of Tarvainen & Valpola 2017; their code, too, takes the
+    mean over the classes)."""
     return functional.mse_loss(torch.softmax(first, dim=1), torch.softmax(second, dim=1))
 
 
 def feature_distance(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of (f - f')^2 over images and features [B, F], for the same two passes (Wei et al. 2018, CT_CIFAR.py)."""
+    """Mean of (f - f')^2 over images and features [B, F], for the same two passes (the other half of CT, of the layer
+    before the last)."""
     return functional.mse_loss(first, second)
 
 

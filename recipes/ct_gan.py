@@ -1,6 +1,7 @@
 """CT-GAN's classifier (Wei, Gong, Liu, Lu, Wang 2018, "Improving the Improved Training of Wasserstein GANs: A
 Consistency Term and Its Dual Effect", the semi-supervised part; settings from its code, biuyq/CT-GAN at 21ee36e,
-CT_CIFAR.py and CT_MNIST.py): `improved-gan` and a consistency of two passes of the same real images under dropout.
+CT_CIFAR.py and CT_MNIST.py): `improved-gan` and a consistency of two passes of the same real images under dropout (CT,
+the paper's eq. 5 by issue 7 of biuyq/CT-GAN).
 
     L_D = that of improved-gan + 1/2 CT(softmax l(x_unl)) + 1/20 CT(f(x_unl))
     L_G = that of improved-gan,   CT(a) = mean of (a - a')^2, a' from the second pass, f the pooled features
