@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
@@ -268,6 +269,8 @@ def guarded(main: Callable[[list[str]], int | None]) -> None:
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):  # file names need not be text
             stream.reconfigure(errors=errors)
+    # TensorBoard's thread; its error comes up again in ours.
+    threading.excepthook = lambda args: isinstance(args.exc_value, OSError) or threading.__excepthook__(args)
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as error:
@@ -284,5 +287,6 @@ def guarded(main: Callable[[list[str]], int | None]) -> None:
             raise
         remedy = "Take a smaller --batch_size, --data host, or fewer values of --seed at once"
         message, status = f"error: {brief(error)}\n{remedy}", 2
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # where nobody reads it
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(status)

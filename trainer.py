@@ -2,6 +2,7 @@
 import engine.interrupt  # noqa: F401, before all that takes long
 
 # isort: split
+import contextlib
 import dataclasses
 import json
 import sys
@@ -28,9 +29,9 @@ def main(argv: list[str]) -> int:
     if run.cfg.dry_run:
         print(json.dumps(command.settled(run), indent=1))
         return 0
-    training = loop.prepare(run, path)
-    if failed := loop.train([training])[0]:
-        raise failed
+    with contextlib.closing(loop.prepare(run, path)) as training:
+        if failed := loop.train([training])[0]:
+            raise failed
     if not training.finished:
         print(training.hint(), file=sys.stderr)
         return 130

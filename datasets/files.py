@@ -48,6 +48,8 @@ def data_set(path: Path) -> Iterator[None]:
         made += [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.parent):
+            for left in path.parent.glob(f"{path.name}.*.tmp"):  # by a process that was killed
+                left.unlink()
             yield
     except OSError as error:
         raise UserError(f"{path.parent}: {error.strerror or error}; free some space or choose another --data_dir") \

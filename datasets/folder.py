@@ -70,9 +70,13 @@ def make(target: Path, name: str, options: Options) -> h5.Data:
         _tell(root, problems, options.strict)
         arrays = _arrays(kept, plan.class_names, look, pixels)
         source = _source(plan, look, options, len(problems))
-        with files.whole(listing) as new:  # takes its place when data.h5 is there
+        with files.whole(listing) as new:  # before data.h5, which would take one that is there for its own
             labelling.write_files(new, (shown(picture.file) for picture in kept if not picture.test))
+        try:
             return h5.write(target, arrays, name, plan.class_names, source, look.resize)
+        except BaseException:
+            listing.unlink()
+            raise
 
 
 def _tell(root: Path, problems: Sequence[Problem], strict: bool) -> None:

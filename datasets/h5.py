@@ -15,6 +15,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +133,8 @@ def write(path: Path, arrays: Arrays, name: str, class_names: Sequence[str], sou
         data, digest = _packed(arrays, name, class_names, source, resize)
     except UserError as error:
         raise UserError(f"{path}: not written: {error}") from None
-    frame = _frame(data, digest)
+    with ThreadPoolExecutor(1) as pool:  # an interrupt, which comes to the main thread, would be lost in HDF5
+        frame = pool.submit(_frame, data, digest).result()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.whole(path) as new, new.open("wb") as file:

@@ -39,9 +39,8 @@ def _made(target: Path, name: str, settings: Any, how: str) -> h5.Data:
     former = labelling.listing(target.parent)  # of a data set that was deleted
     if how == "from_folder":  # which writes a new one
         return folder.make(target, name, settings)
-    data = (_from_file if how == "from_file" else zoo.make)(target, name, settings)
     former.unlink(missing_ok=True)
-    return data
+    return (_from_file if how == "from_file" else zoo.make)(target, name, settings)
 
 
 def _some(names: Sequence[str]) -> str:

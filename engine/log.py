@@ -2,6 +2,7 @@
 import contextlib
 import json
 import math
+import os
 import re
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from config import Config, UserError, as_dict
 from datasets import files
+from engine import state
 
 BUSY = "another process trains this run; wait for its end, or stop it"
 CURVE = re.compile(r"\w{1,60}/\w{1,60}")
@@ -72,6 +74,11 @@ class Log:
         files.check_plain(path)
         with open(path, "a") as before:
             files.hold(before, f"{folder}: {BUSY}")
+            # Another process may have gone on with the run since its checkpoint was read, and put a new file there.
+            if not os.path.samestat(os.fstat(before.fileno()), os.stat(path)):
+                raise UserError(f"{folder}: {BUSY}")
+            if (newest := state.checkpoints(folder)[-1:]) and state.step_of(newest[0]) > step:
+                raise UserError(f"{folder}: was gone on with meanwhile, to {newest[0].name}; ask again")
             self._begin(path, step)
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:
@@ -89,6 +96,10 @@ class Log:
             new.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.metrics = open(path, "a", buffering=1)  # noqa: SIM115, closed by close()
         files.hold(self.metrics, f"{self.folder}: {BUSY}")
+
+    def sync(self) -> None:
+        """Bring the metrics to the disk, before a checkpoint that is of their last step."""
+        os.fsync(self.metrics.fileno())
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl and a point of each curve."""

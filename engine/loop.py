@@ -25,6 +25,24 @@ from engine.writer import Writer
 WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "read from their file"}
 
 
+class Told:
+    """Standard error, for a progress bar: where nobody reads it any more, what is written is lost, not the training."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
+TOLD = Told()
+
+
 class Training:
     """One run on its way. The losses of steps stay on the device until they are written or saved."""
 
@@ -35,7 +53,8 @@ class Training:
         self.waiting: list[torch.Tensor] = []  # losses of steps, still on the device
         self.writer = Writer()  # of pictures and checkpoints
         self.saving: Future | None = None  # the last checkpoint
-        self.saved_at = run.state.step or None  # its step; a run that is gone on with has that of its start
+        # Its step; a run that is gone on with has that of its start, unless it is to be saved anew.
+        self.saved_at = None if run.changed else run.state.step or None
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
@@ -53,10 +72,12 @@ class Training:
         cfg, state_ = self.cfg, self.state
         place = {} if self.line is None else {"position": self.line}  # None would hide TQDM_POSITION
         bar = tqdm(total=cfg.steps, initial=state_.step, desc=f"{cfg.recipe} {cfg.dataset}", unit="step",
-                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10, **place)
+                   dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10, file=TOLD, **place)
         try:
             if state_.step == 0:
                 self._pictures(real=True)
+            elif self.saved_at is None:  # or a kill would undo the change
+                self._save()
             while state_.step < cfg.steps and not self.stop:
                 state_.set_rates(self.run.rate())
                 self.waiting.append(self.run.step())
@@ -76,7 +97,7 @@ class Training:
             self.writer.close()
             self.log.close()
         finally:
-            if self.state.step == 0 and not state.checkpoints(self.folder):
+            if self.state.step == 0 and self.folder.is_dir() and not state.checkpoints(self.folder):
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def hint(self) -> str:
@@ -217,6 +238,7 @@ class Training:
 
     def _write(self, content: dict[str, Any], stream: torch.cuda.Stream | None) -> None:
         torch.cuda.set_stream(stream)
+        self.log.sync()
         state.save(content, record(self.run), self.folder, self.cfg.keep)
 
 
@@ -286,7 +308,7 @@ def stopping() -> list[int]:
 
 
 def train(trainings: Sequence[Training],
-       lanes: Sequence[contextlib.AbstractContextManager] = ()) -> list[UserError | None]:
+          lanes: Sequence[contextlib.AbstractContextManager] = ()) -> list[UserError | None]:
     """Train each to its last step, or all until a signal asks to stop; what went wrong with each, of several also told
     at once. Several share a GPU: each has a lane of its own there, and they make their steps in turns. An error that is
     no UserError stops them all, each with a checkpoint."""
@@ -310,7 +332,7 @@ def train(trainings: Sequence[Training],
                         del underway[place]
                         failed[place] = error
                         if len(trainings) > 1:
-                            tqdm.write(f"{trainings[place].folder}: {error}", sys.stderr)
+                            tqdm.write(f"{trainings[place].folder}: {error}", TOLD)
     except BaseException:
         stop()
         for place, steps in underway.items():

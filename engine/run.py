@@ -48,6 +48,7 @@ class Run(NamedTuple):
     steps_per_epoch: int
     device: torch.device
     begun: dict[str, Any]  # with which versions, as `provenance` tells
+    changed: bool  # whether its settings are others than those in its checkpoint
 
     def rate(self) -> float:
         """The share of the learning rates that the next step takes."""
@@ -183,7 +184,9 @@ def build(cfg: Config, saved: dict[str, Any] | None = None, path: Path = Path())
             state.load_state_dict(saved)
         begun = provenance(saved, cfg.steps, device)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
-    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device, begun)
+    changed = saved is not None and as_dict(cfg) != saved["settings"]
+    return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device, begun,
+               changed)
 
 
 def divided(cfg: Config, labels: np.ndarray, classes: int,

@@ -294,6 +294,26 @@ with open(r"{tmp_path}/rows", "wb+") as file:
     assert h5.read(tmp_path / "data.h5").arrays.train_image.shape == ((100 << 10) - 9, 64, 64, 1)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError("no space")])
+def test_a_list_of_files_is_there_before_the_data_and_goes_with_them(error, tmp_path, pictures, monkeypatch):
+    """Or an interrupt would leave that of another data set, which was deleted, beside the new one."""
+    def stopped(target, *_):
+        assert target.with_name("files.csv").exists()
+        raise error
+
+    monkeypatch.setattr(h5, "write", stopped)
+    with pytest.raises((KeyboardInterrupt, UserError)):
+        made(pictures, tmp_path / "pets")
+    assert not (tmp_path / "pets").exists()
+
+
+def test_what_a_kill_left_of_a_data_set_goes(tmp_path, pictures):
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "data.h5.123.tmp").write_bytes(b"half")
+    made(pictures, tmp_path / "pets")
+    assert sorted(path.name for path in (tmp_path / "pets").iterdir()) == ["data.h5", "files.csv"]
+
+
 @pytest.mark.skipif(not (SHARED / "cats-dogs").is_dir(), reason="the photographs are not beside the repository")
 def test_the_real_photographs(tmp_path):
     target = tmp_path / "pets" / "data.h5"

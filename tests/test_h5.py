@@ -1,5 +1,6 @@
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -341,3 +342,22 @@ def test_importing_the_registry_is_cheap():
     code = "import datasets, sys; print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules])"
     root = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_an_interrupt_while_the_file_is_laid_out_is_not_lost(tmp_path, monkeypatch):
+    write = h5._Writes.write
+
+    def interrupted(self, content):
+        monkeypatch.setattr(h5._Writes, "write", write)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        return write(self, content)
+
+    monkeypatch.setattr(h5._Writes, "write", interrupted)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            h5.write(tmp_path / "data.h5", toy(), "toy", NAMES, "")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert not list(tmp_path.iterdir())
