@@ -5,7 +5,6 @@ import engine.interrupt  # noqa: F401, before all that takes long
 import contextlib
 import dataclasses
 import json
-import sys
 
 from config import guarded
 from engine import command, loop, seeds, world
@@ -33,7 +32,7 @@ def main(argv: list[str]) -> int:
         if failed := loop.train([training])[0]:
             raise failed
     if not training.finished:
-        print(training.hint(), file=sys.stderr)
+        print(training.hint(), file=loop.TOLD)
         return 130
     print(training.summary())
     return 0

@@ -58,7 +58,7 @@ def get(source: Source, data_dir: Path, mirror: str = "", trust: bool = False,
     raw = target.parent / "raw"
     made = not os.path.exists(target)  # unlike Path.exists, it takes a folder that cannot be entered
     if made:
-        with files.data_set(raw / "any"):
+        with files.data_set(target), files.data_set(raw / "any"):
             _fetch_all(source, raw, mirror, trust, timeout)
             origin = f"{source.origin}{' (by the digests of a mirror, not those of upstream)' if trust else ''}"
             h5.write(target, source.build(raw), source.name, source.class_names, origin)

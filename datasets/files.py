@@ -43,21 +43,21 @@ def data_set(path: Path) -> Iterator[None]:
     """Inside, the folder of `path` is there, made if need be, and no other process writes the data set in it; at the
     end it goes again, and so do those above it that were made, if nothing lies in them. UserError where another process
     writes there, or where the disk does not take what is written."""
-    made = []
     try:
-        made += [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+        made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.parent):
             for left in path.parent.glob(f"{path.name}.*.tmp"):  # by a process that was killed
                 left.unlink()
-            yield
+            try:
+                yield
+            finally:
+                for folder in made:
+                    with contextlib.suppress(OSError):  # not empty
+                        folder.rmdir()
     except OSError as error:
         raise UserError(f"{path.parent}: {error.strerror or error}; free some space or choose another --data_dir") \
             from None
-    finally:
-        for folder in made:
-            with contextlib.suppress(OSError):  # not empty
-                folder.rmdir()
 
 
 def hold(file: TextIO | int, busy: str) -> None:

@@ -109,16 +109,17 @@ def asked(argv: Sequence[str]) -> tuple[Run, Path | None]:
 def line(cfg: Config, spec: Spec) -> str:
     """The command that trains a run of those resolved settings on that data set, without what is its recipe's default
     and what makes no difference to the run."""
-    recipe = recipes.find(cfg.recipe)
-    default, words = recipes.defaults(recipe, spec), ["python", "trainer.py"]
-    left_out = MAY_CHANGE - {"steps", "density"} | {"prefix", "train_dir"}
+    recipe, words = recipes.find(cfg.recipe), ["python", "trainer.py"]
+    default = as_dict(recipes.defaults(recipe, spec))
+    always, left_out = {"dataset", "recipe"}, MAY_CHANGE - {"steps", "density"} | {"prefix", "train_dir"}
+    if not datasets.published(cfg.dataset):  # whose defaults depend on what is at hand
+        always |= {"labels", "batch_size"}
     if cfg.select == "validation":  # which are selected among
         left_out -= {"eval_every"}
     if cfg.labelled or not recipe.classifies:
-        left_out |= {"labels", "label_seed"}
+        left_out |= {"labels"}
     for name, value in as_dict(cfg).items():
-        usual = as_dict(default)[name]
-        if name in ("dataset", "recipe") or (value != usual and name not in left_out):
+        if name not in left_out and (name in always or value != default[name]):
             words += ([f"--{name}" if value else f"--no_{name}"] if isinstance(value, bool) else
                       [f"--{name}", *map(str, value if isinstance(value, list) else [value])])
     return shlex.join(words)

@@ -68,7 +68,8 @@ class Log:
     """Open files of one run, which no other process can go on with meanwhile. On resume, lines past the checkpoint are
     dropped, so that none stands twice."""
 
-    def __init__(self, folder: Path, cfg: Config, step: int):
+    def __init__(self, folder: Path, cfg: Config, step: int, read: Path | None = None):
+        """`read` is the checkpoint of that step in the folder; there is none of a new run."""
         self.folder, self.cfg = folder, cfg
         path = folder / "metrics.jsonl"
         files.check_plain(path)
@@ -77,7 +78,7 @@ class Log:
             # Another process may have gone on with the run since its checkpoint was read, and put a new file there.
             if not os.path.samestat(os.fstat(before.fileno()), os.stat(path)):
                 raise UserError(f"{folder}: {BUSY}")
-            if (newest := state.checkpoints(folder)[-1:]) and state.step_of(newest[0]) > step:
+            if (newest := state.checkpoints(folder)[-1:]) != ([read] if read else []):
                 raise UserError(f"{folder}: was gone on with meanwhile, to {newest[0].name}; ask again")
             self._begin(path, step)
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)

@@ -26,7 +26,7 @@ WHERE = {"device": "on the device", "host": "in the host's memory", "disk": "rea
 
 
 class Told:
-    """Standard error, for a progress bar: where nobody reads it any more, what is written is lost, not the training."""
+    """Standard error; where nobody reads it any more, what is written is lost, not the training."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr, name)
@@ -46,9 +46,10 @@ TOLD = Told()
 class Training:
     """One run on its way. The losses of steps stay on the device until they are written or saved."""
 
-    def __init__(self, run: Run, folder: Path):
+    def __init__(self, run: Run, folder: Path, path: Path | None = None):
+        """`path` is the checkpoint in the folder that the run goes on from."""
         self.run, self.cfg, self.state, self.folder = run, run.cfg, run.state, folder
-        self.log = log.Log(folder, run.cfg, run.state.step)
+        self.log = log.Log(folder, run.cfg, run.state.step, path)
         self.names = [name for p in run.players for name in (*(f"{p.name}/{t}" for t in p.terms), p.name)]
         self.waiting: list[torch.Tensor] = []  # losses of steps, still on the device
         self.writer = Writer()  # of pictures and checkpoints
@@ -76,7 +77,7 @@ class Training:
         try:
             if state_.step == 0:
                 self._pictures(real=True)
-            elif self.saved_at is None:  # or a kill would undo the change
+            if self.saved_at is None and state.checkpoints(self.folder):  # or a kill would undo what was changed
                 self._save()
             while state_.step < cfg.steps and not self.stop:
                 state_.set_rates(self.run.rate())
@@ -244,16 +245,16 @@ class Training:
 
 def prepare(run: Run, path: Path | None) -> Training:
     """The run, new or gone on with from that checkpoint, ready to train in its folder, which it prints."""
-    cfg, training = run.cfg, in_folder(run, path.parent) if path else in_new_folder(run)
+    cfg, training = run.cfg, in_folder(run, path.parent, path) if path else in_new_folder(run)
     if training.finished:
-        print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=sys.stderr)
+        print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=TOLD)
     hidden = int((run.data.arrays.train_label >= 0).sum()) - cfg.labels - cfg.validation
     if hidden > 0 and not published(cfg.dataset):
         print(f"{hidden} more labels of {cfg.dataset} stay hidden; --labels NUMBER or --labelled all takes more",
-              file=sys.stderr)
+              file=TOLD)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
-          f"folder {training.folder}", file=sys.stderr)
+          f"folder {training.folder}", file=TOLD)
     return training
 
 
@@ -274,11 +275,11 @@ def in_new_folder(run: Run) -> Training:
     return training
 
 
-def in_folder(run: Run, folder: Path) -> Training:
-    """The run of that folder, ready to train from where its state is."""
+def in_folder(run: Run, folder: Path, path: Path | None = None) -> Training:
+    """The run of that folder, ready to train from where its state is, which was read from the checkpoint `path`."""
     facts = {name: fact for name, fact in record(run).items() if not isinstance(fact, torch.Tensor)}
     check_own(folder, facts)
-    training = Training(run, folder)
+    training = Training(run, folder, path)
     try:
         for name, text in (("config.json", json.dumps(facts, indent=1) + "\n"),
                            ("labelled.txt", "".join(f"{row}\n" for row in run.pipeline.split.labelled))):

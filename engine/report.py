@@ -140,6 +140,8 @@ def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int
     if result["validation_images"]:
         hidden = (f"those of {result['validation_images']} others were used for accuracies only, by which a checkpoint "
                   f"or a temperature may be chosen; {hidden}")
+    longer = any(entry.get("steps_before", result["steps"]) != result["steps"]
+                 for entry in result["versions"]["resumed"])
     lines = [f"# {result['recipe']} on {result['dataset']}", "",
              f"Method: {recipe}. Network: `{result['model']}`.", "",
              "## Data", "",
@@ -150,8 +152,7 @@ def card(result: dict[str, Any], recipe: str, source: str, shape: tuple[int, int
              f"* {wanted} ({which}; digest {result['labelled_digest'][:12]}); {hidden}."
              if classes else "* No label was used.",
              f"* Seed {result['seed']}, {result['step']} of {result['steps']} steps. Reported: {result['selection']}.",
-             ""]
-    lines[-1:] = [f"* Trained by `{result['command']}`.", ""]
+             f"* Trained by `{result['command']}`{', but made longer on its way (Versions)' if longer else ''}.", ""]
     if classes:
         lines += ["## Numbers", "", *_numbers(result), ""]
     elif "bits_per_dimension" in result:

@@ -184,7 +184,8 @@ def build(cfg: Config, saved: dict[str, Any] | None = None, path: Path = Path())
             state.load_state_dict(saved)
         begun = provenance(saved, cfg.steps, device)
     step = Step(state, players, pipeline, term_weights(cfg, recipe), cfg)
-    changed = saved is not None and as_dict(cfg) != saved["settings"]
+    changed = saved is not None and any(saved["settings"][name] != value for name, value in as_dict(cfg).items()
+                                        if name != "density")  # of which only the place may change
     return Run(cfg, recipe, players, data, pipeline, state, step, len(split.pool) // cfg.batch_size, device, begun,
                changed)
 
@@ -226,8 +227,10 @@ def provenance(saved: dict[str, Any] | None, steps: int, device: torch.device) -
     now = world.versions(device)
     if saved is None:
         return {"versions": now, "resumed": []}
-    versions, resumed = saved["versions"], saved["resumed"]
-    before, length = resumed[-1]["versions"] if resumed else versions, saved["settings"]["steps"]
+    versions, resumed, length = saved["versions"], saved["resumed"], saved["settings"]["steps"]
+    if resumed and resumed[-1]["step"] == saved["step"]:  # no step was made so
+        length, resumed = resumed[-1].get("steps_before", length), resumed[:-1]
+    before = resumed[-1]["versions"] if resumed else versions
     if now != before or steps != length:
         resumed = [*resumed, {"step": saved["step"], "versions": now, "steps_before": length}]
     return {"versions": versions, "resumed": resumed}

@@ -141,11 +141,11 @@ def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: in
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run folder, oldest first."""
-    found = [(step, path) for path in folder.iterdir() if (step := step_of(path)) is not None]
+    found = [(step, path) for path in folder.iterdir() if (step := _step(path)) is not None]
     return [path for _, path in sorted(found)]
 
 
-def step_of(path: Path) -> int | None:
+def _step(path: Path) -> int | None:
     """That of a checkpoint, by its name; None for other files."""
     found = re.fullmatch(r"model-(\d+)\.pt", path.name)
     return int(found[1]) if found else None
@@ -178,7 +178,7 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore"):  # the refusal is ours to word
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged file fails in ways that torch does not enumerate
-        remedy = "delete it, and the run goes on from the one before" if step_of(path) is not None else "name another"
+        remedy = "delete it, and the run goes on from the one before" if _step(path) is not None else "name another"
         raise UserError(f"{path}: not a whole checkpoint of trainer.py; {remedy}") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None

@@ -126,11 +126,13 @@ class Lane:
 @functools.cache
 def commit() -> str:
     """That of this toolkit, with "-dirty" where files differ from it; "unknown" where there is no git."""
-    found = ""
+    root, told = Path(__file__).resolve().parent.parent, ""
     with contextlib.suppress(OSError):
-        found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], text=True,
-                               capture_output=True, cwd=Path(__file__).parent, check=False).stdout.strip()
-    return found or "unknown"
+        told = subprocess.run(["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "-uno"], text=True,
+                              env=os.environ | {"GIT_CEILING_DIRECTORIES": str(root.parent)},  # of no other repository
+                              capture_output=True, cwd=root, check=False).stdout
+    found = re.search(r"^# branch.oid ([0-9a-f]{12})", told)
+    return found[1] + ("-dirty" if re.search(r"^[^#]", told, re.MULTILINE) else "") if found else "unknown"
 
 
 def hardware(where: torch.device) -> str:

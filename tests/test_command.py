@@ -7,8 +7,10 @@ import pytest
 import datasets
 import recipes
 from config import as_dict
+from datasets import h5
 from engine import command
 from engine import run as engine_run
+from tests.conftest import toy_arrays
 
 MORE = {"supervised": "--optimiser sgd --flip --select validation", "pixelcnn": "--filters 4 --flip",
         "improved-gan": "--weight G/feature_matching=2 --no_data_init --head explicit --average 0",
@@ -30,6 +32,25 @@ def test_the_command_of_a_run_trains_the_same_run(recipe, dataset, data_dir):
     assert words[:2] == ["python", "trainer.py"]
     again = resolved(words[2:])
     assert as_dict(dataclasses.replace(again, prefix=cfg.prefix)) == as_dict(cfg)
+
+
+@pytest.mark.parametrize("flags", [[], ["--labels", "40"], ["--batch_size", "40"],
+                                   ["--labelled", "rows", "--label_seed", "7", "--validation", "10"]])
+def test_the_command_of_a_run_on_an_own_set_chooses_the_same_rows(flags, tmp_path, monkeypatch):
+    """By default it takes the labels that are there, and batches that a small set can fill."""
+    monkeypatch.chdir(tmp_path)
+    arrays = toy_arrays((8, 8, 1), train=120)
+    arrays.train_label[60:] = -1
+    h5.write(datasets.path("mine", "datasets"), arrays, "mine", tuple("abcd"), "made by the tests")
+    (tmp_path / "rows").write_text("1\n2\n3\n4\n")
+
+    def built(words):
+        run = engine_run.build(command.settings([*words, "--dry_run"]))
+        return run.cfg.batch_size, *(rows.tolist() for rows in run.pipeline.split), run.cfg
+
+    *first, cfg = built(["--dataset", "mine", *flags])
+    *second, _ = built(shlex.split(command.line(cfg, datasets.spec("mine", "datasets")))[2:])
+    assert first == second
 
 
 def test_the_command_of_a_default_run_is_short(data_dir):

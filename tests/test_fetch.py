@@ -296,11 +296,22 @@ def test_malformed_files_of_a_trusted_mirror_make_no_data_set(tmp_path, server, 
 
 
 def test_two_processes_do_not_download_one_data_set(tmp_path, server, toy):
-    (tmp_path / "toy" / "raw").mkdir(parents=True)
-    with files.alone(tmp_path / "toy" / "raw"), pytest.raises(UserError, match="toy/raw: another process writes"):
+    (tmp_path / "toy").mkdir()
+    with files.alone(tmp_path / "toy"), pytest.raises(UserError, match="toy: another process writes"):
         fetch.get(toy, tmp_path, server.url)
     assert not server.seen
     assert fetch.get(toy, tmp_path, server.url)[1]
+
+
+def test_a_process_that_is_refused_leaves_the_folder_of_the_other(tmp_path, monkeypatch):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    with files.alone(folder):
+        monkeypatch.setattr(Path, "exists", lambda _: False)  # as it was a moment before
+        with pytest.raises(UserError, match="another process"), files.data_set(folder / "data.h5"):
+            pass
+        monkeypatch.undo()
+        assert folder.exists()
 
 
 def test_a_damaged_data_file_is_not_taken_for_whole_nor_replaced(tmp_path, server, toy):

@@ -1,5 +1,9 @@
 """Noise as a function of position, and what --device and --precision name."""
 import itertools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +22,19 @@ def test_every_position_has_noise_of_its_own():
     assert all(a != b for a, b in itertools.combinations(drawn, 2))
     world.seed_noise(*positions[0])
     assert torch.rand(4).tolist() == drawn[0]
+
+
+def test_the_commit_is_that_of_the_toolkit_not_of_a_repository_around_it(tmp_path):
+    root = Path(world.__file__).parent.parent
+    for name in ("config.py", "engine/world.py"):
+        (tmp_path / "vendor" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, tmp_path / "vendor" / name)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "theirs"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    told = subprocess.run([sys.executable, "-c", "from engine import world; print(world.commit())"], text=True,
+                          cwd=tmp_path / "vendor", capture_output=True, check=True)
+    assert told.stdout == "unknown\n"
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "cuda:", "cuda:00", "cpu:3", "tpu", "", "CPU"])
