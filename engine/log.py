@@ -78,8 +78,8 @@ class Log:
             # Another process may have gone on with the run since its checkpoint was read, and put a new file there.
             if not os.path.samestat(os.fstat(before.fileno()), os.stat(path)):
                 raise UserError(f"{folder}: {BUSY}")
-            if (newest := state.checkpoints(folder)[-1:]) != ([read] if read else []):
-                raise UserError(f"{folder}: was gone on with meanwhile, to {newest[0].name}; ask again")
+            if state.checkpoints(folder)[-1:] != ([read] if read else []):
+                raise UserError(f"{folder}: was gone on with meanwhile; ask again")
             self._begin(path, step)
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:
