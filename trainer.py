@@ -7,7 +7,7 @@ import dataclasses
 import json
 
 from config import guarded
-from engine import command, loop, seeds, world
+from engine import command, loop, seeds, start, world
 from engine.run import build, resolve
 
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     if run.cfg.dry_run:
         print(json.dumps(command.settled(run), indent=1))
         return 0
-    with contextlib.closing(loop.prepare(run, path)) as training:
+    with contextlib.closing(start.prepare(run, path)) as training:
         if failed := loop.train([training])[0]:
             raise failed
     if not training.finished:

@@ -24,8 +24,9 @@ import recipes
 from benchmarks import common
 from config import Count, Precision, UserError, guarded, nearest, parse, within
 from datasets import DATASETS
-from engine import figures, loop
+from engine import figures
 from engine.run import Run
+from engine.start import in_new_folder
 
 # What an operator's name begins with decides; the first that fits counts.
 KINDS = {"products": r"aten::(add|b|baddb)?mm$", "convolutions": r"aten::.*conv",
@@ -113,7 +114,7 @@ def between(run: Run) -> dict[str, float]:
     """Milliseconds a step of what the loop does now and then, at the default intervals, until the next step can begin;
     what another thread writes beside the steps after that is an entry of its own, as if they waited for it."""
     with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as bar:
-        training = loop.in_new_folder(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
+        training = in_new_folder(run._replace(cfg=dataclasses.replace(run.cfg, train_dir=Path(folder))))
         step = run.step
         jobs = {"losses to the log": (training._flush, (bar,), run.cfg.log_every),
                 "evaluation": (training._evaluate, (bar,), run.cfg.eval_every),

@@ -11,7 +11,7 @@ import datasets
 import models
 import recipes
 from config import Config, Spec, UserError, as_dict, flags, from_dict, parse
-from engine import density, loop, state
+from engine import density, loop, start, state
 from engine.run import Run, build, resolve
 
 USAGE = """Train a classifier on a few labelled and many unlabelled images.
@@ -132,4 +132,4 @@ def settled(run: Run) -> dict[str, Any]:
 
 def begin(argv: Sequence[str]) -> loop.Training:
     """The run of that command line, ready to train in its folder, which it prints."""
-    return loop.prepare(*asked(argv))
+    return start.prepare(*asked(argv))

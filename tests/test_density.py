@@ -8,7 +8,7 @@ import torch
 
 import losses
 from config import UserError
-from engine import command, density, loop, restore, state
+from engine import command, density, loop, restore, start, state
 from engine import run as engine_run
 
 STEPS = 3
@@ -150,7 +150,7 @@ def test_a_run_goes_on_with_the_same_density_alone(bad_gan, build, file, tmp_pat
 
 def test_a_run_keeps_the_density_that_it_was_begun_with(bad_gan, file, tmp_path):
     run = bad_gan(steps=2)
-    training = loop.in_new_folder(run)
+    training = start.in_new_folder(run)
     loop.train([training])
     shutil.rmtree(file.parent)
     moved = training.folder.rename(tmp_path / "moved")

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
-from engine import evaluate, loop
+from engine import evaluate, loop, start
 from engine import run as engine_run
 from ops import Pixels, Verdict
 
@@ -134,7 +134,7 @@ def test_a_single_class_can_be_scored():
 def test_a_look_classifies_no_more_than_it_must(average, looks, build, tmp_path, monkeypatch):
     """The test set with both weights, unless they are the same, and of many labelled images some."""
     monkeypatch.setattr(engine_run, "WATCHED", 30)
-    training = loop.in_new_folder(build(labels=80, steps=1, average=average))
+    training = start.in_new_folder(build(labels=80, steps=1, average=average))
     seen, errors = [], evaluate.errors
     monkeypatch.setattr(evaluate, "errors", lambda D, x, *rest: seen.append(len(x)) or errors(D, x, *rest))
     assert loop.train([training]) == [None]

@@ -4,13 +4,13 @@ import sys
 import pytest
 
 from config import UserError
-from engine import command, log, loop, state
+from engine import command, log, loop, start, state
 
 
 @pytest.fixture
 def stopped(build):
     """The folder of a run of 6 steps that was stopped after 2, and the flags to go on with it."""
-    training = loop.in_new_folder(build("supervised", save_every=1, eval_every=3))
+    training = start.in_new_folder(build("supervised", save_every=1, eval_every=3))
     for _ in training.steps():
         training.stop = training.state.step == 2
     return training.folder, ["--checkpoint", str(training.folder)]
@@ -18,7 +18,7 @@ def stopped(build):
 
 def gone_on(words):
     run, path = command.asked(words)
-    return loop.prepare(run, path)
+    return start.prepare(run, path)
 
 
 def test_what_is_changed_is_kept_without_a_step(stopped):
@@ -40,7 +40,7 @@ def test_a_run_that_was_gone_on_with_meanwhile_keeps_its_curves(stopped):
     assert loop.train([gone_on(again)]) == [None]
     curves = (folder / "metrics.jsonl").read_text()
     with pytest.raises(UserError, match="was gone on with meanwhile; ask again"):
-        loop.prepare(run, path)
+        start.prepare(run, path)
     assert (folder / "metrics.jsonl").read_text() == curves
 
 
@@ -57,7 +57,7 @@ def test_of_two_that_open_one_log_one_goes_on(stopped, monkeypatch):
 
     monkeypatch.setattr(log.files, "hold", late)
     with pytest.raises(UserError, match="another process trains this run"):
-        loop.prepare(run, path)
+        start.prepare(run, path)
 
 
 def test_a_checkpoint_that_was_renamed_is_gone_on_with(stopped):

@@ -9,7 +9,7 @@ import datasets
 import evaler
 from config import UserError
 from datasets import h5
-from engine import command, loop, report
+from engine import command, loop, report, start
 from tests.conftest import toy_arrays
 
 
@@ -17,7 +17,7 @@ from tests.conftest import toy_arrays
 def train(build):
     """Trains a small run; its folder."""
     def train(recipe="improved-gan", steps=4, stop=0, **changes):
-        training = loop.in_new_folder(build(recipe, steps=steps, **changes))
+        training = start.in_new_folder(build(recipe, steps=steps, **changes))
         walk = training.steps()
         for _ in range(stop):
             next(walk)
@@ -112,7 +112,7 @@ def test_a_run_that_was_gone_on_with_counts_by_its_newest_checkpoint(train, caps
     longer = [train(prefix=f"{seed}", seed=seed, steps=2, **how) for seed in (1, 2)]
     for folder in longer:
         run, path = command.asked(["--checkpoint", str(folder), "--steps", "4"])
-        assert loop.train([loop.prepare(run, path)]) == [None]
+        assert loop.train([start.prepare(run, path)]) == [None]
     evaluate(*longer)
     evaluate(*longer[0].parent.glob("*"))  # what was written is no run
     with pytest.raises(UserError, match=r"steps before the same, there \[2\]"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from config import UserError
-from engine import loop, report, seeds, state, world
+from engine import loop, report, seeds, start, state, world
 from engine.run import record
 from tests.steps import assert_bitwise, weights
 
@@ -52,7 +52,7 @@ def test_runs_that_share_a_process_are_the_runs_alone(device, place, build, caps
         begun[line] = build(seed=int(line), prefix=line, **changes)
         if line == "2":
             begun[line].state.nets["D"].hidden[0].bias.data.fill_(torch.inf)
-        return loop.in_new_folder(begun[line])
+        return start.in_new_folder(begun[line])
 
     lanes = [world.Lane(where) if device == "cuda" else contextlib.nullcontext() for _ in range(4)]
     results = seeds.in_turns(["1", "2", "3", "4"], begin, lanes)
@@ -61,7 +61,7 @@ def test_runs_that_share_a_process_are_the_runs_alone(device, place, build, caps
     assert [line[:3] for line in said if line[1:2] == ":"] == ["1: ", "2: ", "3: ", "4: "]
     for line in ("1", "3", "4"):
         alone = build(seed=int(line), **changes)
-        assert loop.train([loop.in_new_folder(alone)]) == [None]
+        assert loop.train([start.in_new_folder(alone)]) == [None]
         assert_bitwise(weights(begun[line]), weights(alone))
 
 
@@ -70,7 +70,7 @@ def test_what_ends_the_building_of_a_later_run_leaves_no_folder_of_the_first(err
     def begin(line):
         if line == "2":
             raise error
-        return loop.in_new_folder(build(seed=1))
+        return start.in_new_folder(build(seed=1))
 
     with pytest.raises(type(error)):
         seeds.in_turns(["1", "2"], begin, [contextlib.nullcontext()] * 2)
@@ -85,7 +85,7 @@ def watched(run, at, then):
         return taken()
 
     taken = run.step
-    return loop.in_new_folder(run._replace(step=step))
+    return start.in_new_folder(run._replace(step=step))
 
 
 def test_an_interrupt_leaves_a_checkpoint_of_each_run_and_begins_no_others(build, tmp_path, monkeypatch, capsys):
@@ -105,7 +105,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_run_and_begins_no_others(build
 
 @pytest.mark.parametrize("name", ["plain", "with space", "of two\nlines", "it's"])
 def test_the_folder_of_a_run_is_read_from_what_it_says(name, build, tmp_path):
-    training = loop.in_new_folder(build("supervised", steps=1, train_dir=tmp_path / name))
+    training = start.in_new_folder(build("supervised", steps=1, train_dir=tmp_path / name))
     said = training.hint()
     assert shlex.split(said)[-2:] == ["--checkpoint", str(training.folder)]
     assert report.folder_named(said) == str(training.folder)

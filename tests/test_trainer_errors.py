@@ -7,7 +7,7 @@ import torch
 
 import datasets
 from datasets import h5
-from engine import loop, state
+from engine import start, state
 from tests.conftest import toy_arrays
 from tests.mirror import mounted
 from tests.runs import TOY, only_run, trainer
@@ -151,7 +151,7 @@ def test_a_picture_that_cannot_be_written_stops_the_run(flags, last, data_dir, t
 
 
 def test_a_failed_picture_takes_no_checkpoint_with_it(build):
-    training = loop.in_new_folder(build())
+    training = start.in_new_folder(build())
     (training.folder / "samples").write_text("")
     training._pictures()
     wait(training.writer.jobs)
