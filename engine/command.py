@@ -111,7 +111,7 @@ def line(cfg: Config, spec: Spec) -> str:
     and what makes no difference to the run."""
     recipe, words = recipes.find(cfg.recipe), ["python", "trainer.py"]
     default = as_dict(recipes.defaults(recipe, spec))
-    always, left_out = {"dataset", "recipe"}, MAY_CHANGE - {"steps", "density"} | {"prefix", "train_dir"}
+    always, left_out = {"dataset", "recipe"}, MAY_CHANGE - {"steps", "data_dir", "density"} | {"prefix", "train_dir"}
     if not datasets.published(cfg.dataset):  # whose defaults depend on what is at hand
         always |= {"labels", "batch_size"}
     if cfg.select == "validation":  # which are selected among

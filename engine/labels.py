@@ -1,4 +1,5 @@
 """Images to label next, and their labels taken in."""
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import datasets
 from config import Config, UserError
 from datasets import files, h5, labelling
 from datasets import suggest as choice
-from engine import figures, world
+from engine import command, figures, world
 
 
 def suggest(settings: Any) -> None:
@@ -53,11 +54,11 @@ def _budget() -> int:
 
 
 def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np.ndarray, count: int, seed: int,
-        recipe: str = Config.recipe) -> None:
+        cfg: Config | None = None) -> None:
     """Write suggest.png with `count` of the training images of the data set in `home`, chosen by their features [N, F],
     and suggest.csv for their labels. The rows `known` and those that have a label are labelled already; but where all
     have one, these are there to be hidden: `known` alone counts, and suggest.txt gets the numbers of all these rows.
-    Print the paths and what to do next, in training by that recipe. UserError if there are not so many images, or a
+    Print the paths and what to do next, in training by those settings. UserError if there are not so many images, or a
     table is there whose labels would be lost."""
     images, have = data.arrays.train_image, data.arrays.train_label >= 0
     if not (every := bool(have.all())):
@@ -86,9 +87,10 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
     words, script, flag = (
         (f"All labels are there. Train with those of these rows ({len(known)} known, {len(rows)} new):", "trainer",
          "labelled") if every else ("Fill in the classes, then:", "download", "labels"))
-    more = ["--recipe", recipe] if every and recipe != Config.recipe else []
-    command = _command(script, data, home.parent, *more, f"--{flag}", table)
-    print(table, folder / "suggest.png", words, command, sep="\n")
+    following = _command(script, data, home.parent, f"--{flag}", table)
+    if every and cfg:
+        following = command.line(dataclasses.replace(cfg, labelled=str(table), data_dir=home.parent), data.spec)
+    print(table, folder / "suggest.png", words, following, sep="\n")
 
 
 def _command(script: str, data: h5.Data, data_dir: Path, *words: Any) -> str:

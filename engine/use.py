@@ -96,8 +96,7 @@ def suggest_run(options: Any, run: restore.Restored, saved: dict[str, Any], path
     features = evaluate.predict(run.averaged, run.data.arrays.train_image, run.device).features.numpy()
     seed = run.cfg.seed if options.seed is None else options.seed
     home = datasets.home(run.cfg.dataset, Path(options.data_dir or run.cfg.data_dir)).parent
-    labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed,
-               run.cfg.recipe)
+    labels.ask(path.parent / "eval", run.now, home, features, saved["labelled"].numpy(), options.suggest, seed, run.cfg)
 
 
 def predict_run(options: Any, run: restore.Restored, saved: dict[str, Any], path: Path) -> None:

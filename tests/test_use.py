@@ -152,11 +152,14 @@ def test_of_a_set_with_all_labels_rows_are_suggested_beside_those_of_the_run(nam
     assert (runs[name] / "eval" / "suggest.png").exists()
 
 
-@pytest.mark.parametrize(("name", "recipe"), [("gan", ""), ("alone", " --recipe supervised")])
-def test_what_to_do_with_suggested_rows_names_the_recipe_of_the_run(name, recipe, runs, capsys):
+@pytest.mark.parametrize(("name", "recipe"), [("gan", "improved-gan"), ("alone", "supervised")])
+def test_what_to_do_with_suggested_rows_has_the_settings_of_the_run(name, recipe, runs, capsys):
     evaler.main(["--checkpoint", str(runs[name]), "--suggest", "7"])
     said = capsys.readouterr().out
-    assert re.search(rf"^python trainer\.py --dataset Digits{recipe} --labelled ", said, re.MULTILINE)
+    line, = re.findall(r"^python trainer\.py .+", said, re.MULTILINE)
+    words = f"--dataset Digits --recipe {recipe} --labelled {runs[name]}/eval/suggest.txt"
+    assert line.startswith(f"python trainer.py {words}")
+    assert " --average 0.99 " in line
 
 
 def test_rows_that_were_labelled_since_are_not_suggested(runs):
