@@ -41,10 +41,10 @@ def check_plain(path: Path) -> None:
 @contextlib.contextmanager
 def data_set(path: Path) -> Iterator[None]:
     """Inside, the folder of `path` is there, made if need be, and no other process writes the data set in it; at the
-    end it goes again, and so do those above it that were made, if nothing lies in them. UserError where another process
+    end it goes, and so do those above it that were made, if nothing lies in them. UserError where another process
     writes there, or where the disk does not take what is written."""
     try:
-        made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+        ours = [path.parent, *(folder for folder in path.parent.parents if not folder.exists())]
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.parent):
             for left in path.parent.glob(f"{path.name}.*.tmp"):  # by a process that was killed
@@ -52,7 +52,7 @@ def data_set(path: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                for folder in made:
+                for folder in ours:
                     with contextlib.suppress(OSError):  # not empty
                         folder.rmdir()
     except OSError as error:

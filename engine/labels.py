@@ -87,9 +87,8 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
     words, script, flag = (
         (f"All labels are there. Train with those of these rows ({len(known)} known, {len(rows)} new):", "trainer",
          "labelled") if every else ("Fill in the classes, then:", "download", "labels"))
-    following = _command(script, data, home.parent, f"--{flag}", table)
-    if every and cfg:
-        following = command.line(dataclasses.replace(cfg, labelled=str(table), data_dir=home.parent), data.spec)
+    following = (command.line(dataclasses.replace(cfg, labelled=str(table), data_dir=home.parent), data.spec)
+                 if every and cfg else _command(script, data, home.parent, f"--{flag}", table))
     print(table, folder / "suggest.png", words, following, sep="\n")
 
 

@@ -50,8 +50,7 @@ class Training:
         self.waiting: list[torch.Tensor] = []  # losses of steps, still on the device
         self.writer = Writer()  # of pictures and checkpoints
         self.saving: Future | None = None  # the last checkpoint
-        # Its step; a run that is gone on with has that of its start, unless it is to be saved anew.
-        self.saved_at = None if run.changed else run.state.step or None
+        self.saved_at = run.state.step or None  # its step; a run that is gone on with has that of its start
         self.sets = accuracy_sets(run)
         self.shown: dict[str, str] = {}
         self.stop, self.flushed_at = False, (run.state.step, time.monotonic())
@@ -73,7 +72,7 @@ class Training:
         try:
             if state_.step == 0:
                 self._pictures(real=True)
-            if self.saved_at is None and state.checkpoints(self.folder):  # or a kill would undo what was changed
+            if self.run.changed:  # or a kill would undo it
                 self._save()
             while state_.step < cfg.steps and not self.stop:
                 state_.set_rates(self.run.rate())

@@ -98,7 +98,7 @@ def test_rebuilt_files_are_refused_without_trust(tmp_path, server):
     (tmp_path / "datasets/cifar10/raw/cifar-10-binary.tar.gz.part").write_bytes(b"of another time")
     done = download(tmp_path, "--dataset", "CIFAR10", "--mirror", server.url)
     assert done.returncode == 2
-    assert list((tmp_path / "datasets/cifar10/raw").iterdir()) == []  # the folders were there
+    assert list((tmp_path / "datasets").iterdir()) == []  # a folder that was there
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -303,17 +303,6 @@ def test_two_processes_do_not_download_one_data_set(tmp_path, server, toy):
     assert fetch.get(toy, tmp_path, server.url)[1]
 
 
-def test_a_process_that_is_refused_leaves_the_folder_of_the_other(tmp_path, monkeypatch):
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    with files.alone(folder):
-        monkeypatch.setattr(Path, "exists", lambda _: False)  # as it was a moment before
-        with pytest.raises(UserError, match="another process"), files.data_set(folder / "data.h5"):
-            pass
-        monkeypatch.undo()
-        assert folder.exists()
-
-
 def test_a_damaged_data_file_is_not_taken_for_whole_nor_replaced(tmp_path, server, toy):
     fetch.get(toy, tmp_path, server.url)
     target = datasets.path("Toy", tmp_path)
