@@ -33,13 +33,13 @@ def test_the_command_of_a_run_trains_the_same_run(recipe, dataset, data_dir):
     assert as_dict(dataclasses.replace(again, prefix=cfg.prefix)) == as_dict(cfg)
 
 
-@pytest.mark.parametrize("flags", [[], ["--labels", "40"], ["--batch_size", "40"],
+@pytest.mark.parametrize("flags", [[], ["--labels", "40"], ["--batch_size", "100"],
                                    ["--labelled", "rows", "--label_seed", "7", "--validation", "10"]])
 def test_the_command_of_a_run_on_an_own_set_chooses_the_same_rows(flags, tmp_path, monkeypatch):
     """By default it takes the labels that are there, and batches that a small set can fill."""
     monkeypatch.chdir(tmp_path)
     arrays = toy_arrays((8, 8, 1), train=120)
-    arrays.train_label[60:] = -1
+    arrays.train_label[100:] = -1
     h5.write(datasets.path("mine", "datasets"), arrays, "mine", tuple("abcd"), "made by the tests")
     (tmp_path / "rows").write_text("1\n2\n3\n4\n")
 
