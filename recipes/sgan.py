@@ -1,19 +1,27 @@
-"""SGAN (Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks"): the plain game of a generator and
-a discriminator with K+1 outputs, the last of them "generated".
+"""SGAN (Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", section 2): the plain game of a
+generator and a discriminator with K+1 outputs, the last of them "generated". The paper has no formulas but for one
+sentence: D minimises the negative log likelihood of its labels, and G maximises it, without the "modified objective" of
+Goodfellow et al. 2014 (arXiv:1406.2661, section 3). Written out,
 
     L_D = -E log p(y | x) - E log(1 - p(K+1 | x_unl)) - E log p(K+1 | G(z)),   p the softmax over all K+1 outputs
-    L_G = -E log(1 - p(K+1 | G(z)))
+    L_G = E log p(K+1 | G(z)), the saturating loss
 
-What is our reading. The paper describes the game in words and an algorithm, without formulas for these terms:
-- labelled images are classified over all K+1 outputs, as the outputs are one softmax; of an unlabelled image nothing is
-  known but that it is not generated;
-- the generator descends the non-saturating loss of Goodfellow et al. 2014 (arXiv:1406.2661);
+--adversary non-saturating is that modified objective, L_G = -E log(1 - p(K+1 | G(z))).
+
+What is our reading:
+- the paper's minibatch is half labelled and half generated images, and says nothing of unlabelled ones; of these
+  nothing is known here but that they are not generated;
 - the three terms of L_D weigh the same (--weight changes that).
 
 What is ours. Networks, labels, rates, schedule and averaging are those of `improved-gan` for the data set, so that the
-game is the only difference; they include its deviations, and its short schedules for Digits, MNIST and Fashion. --head
-implicit fixes the output of the fake class at 0.
+game is the only difference; they include its deviations, and its short schedules for Digits, MNIST and Fashion. The
+paper has networks like DCGAN's and the best learning rate of a random search. --head implicit fixes the output of the
+fake class at 0.
 """
+import dataclasses
+from functools import partial
+from typing import Literal
+
 import losses
 import ops
 from config import GanConfig, Spec
@@ -22,6 +30,14 @@ from . import improved_gan
 from .player import Player, Recipe
 
 CITATION = "Odena 2016, Semi-Supervised Learning with Generative Adversarial Networks, arXiv:1606.01583"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(GanConfig):
+    """What the generator wants."""
+
+    adversary: Literal["minimax", "non-saturating"] = "minimax"
+    """The generator's loss: what the discriminator gains, or that its images be taken for real."""
 
 
 def published(spec: Spec) -> dict:
@@ -36,12 +52,14 @@ def discriminator(nets, b):
             "fake": losses.taken_for_fake(fake.real)}
 
 
-def generator(nets, b):
-    return {"adversarial": losses.taken_for_real(ops.verdict_on_fake(nets["D"], nets["G"](b.z)).real)}
+def generator(nets, b, adversary):
+    real = ops.verdict_on_fake(nets["D"], nets["G"](b.z)).real
+    return {"adversarial": -losses.taken_for_fake(real) if adversary == "minimax" else losses.taken_for_real(real)}
 
 
-def players(cfg: GanConfig) -> tuple[Player, Player]:
-    return improved_gan.game(cfg, discriminator, ("supervised", "real", "fake"), generator, ("adversarial",))
+def players(cfg: Settings) -> tuple[Player, Player]:
+    return improved_gan.game(cfg, discriminator, ("supervised", "real", "fake"),
+                             partial(generator, adversary=cfg.adversary), ("adversarial",))
 
 
-RECIPE = Recipe("sgan", CITATION, GanConfig, published, players, init_images=improved_gan.init_images)
+RECIPE = Recipe("sgan", CITATION, Settings, published, players, init_images=improved_gan.init_images)

@@ -108,10 +108,12 @@ def catgan(g):
 
 @of("sgan")
 @of("sgan", head="implicit")
+@of("sgan", adversary="non-saturating")
 def sgan(g):
     lab, unl, fixed, gen = (g.all(x) for x in (g.x_lab, g.x_unl, g.G(g.z).detach(), g.G(g.z)))
+    adversarial = gen[:, -1].log() if g.cfg.adversary == "minimax" else -(1 - gen[:, -1]).log()
     return ({"supervised": -of_class(lab, g.y_lab).log().mean(), "real": -(1 - unl[:, -1]).log().mean(),
-             "fake": -fixed[:, -1].log().mean()}, {"adversarial": -(1 - gen[:, -1]).log().mean()})
+             "fake": -fixed[:, -1].log().mean()}, {"adversarial": adversarial.mean()})
 
 
 def two_passes(g):
