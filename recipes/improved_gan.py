@@ -1,5 +1,6 @@
 """Improved GAN with feature matching (Salimans, Goodfellow, Zaremba, Cheung, Radford, Chen 2016, "Improved
-Techniques for Training GANs", sections 3.1 and 5; settings from its code, openai/improved-gan at 4f5d1ec).
+Techniques for Training GANs", sections 3.1 and 5, whose equations have no numbers; settings from its code,
+openai/improved-gan at 4f5d1ec).
 
     L_D = -E log p(y | x, real) + 1/2 E[-log D(x_unl)] + 1/2 E[-log(1 - D(G(z)))]
     L_G = distance of E f(G(z)) and E f(x_unl), f the last hidden layer (squared for the MLP, absolute for conv nets)
