@@ -60,6 +60,11 @@ class Pixels(NamedTuple):
         return (images.float() * self.divisor + self.offset).round().clamp(0, 255).to(torch.uint8)
 
 
+def normalised(x: Tensor) -> Tensor:
+    """Each image of [B, C, H, W] with mean 0 and deviation 1 over its places and colours; one of a single grey is 0."""
+    return functional.layer_norm(x, x.shape[1:], eps=1e-12)
+
+
 def _quantiles(count: int) -> Tensor:
     """The centres of `count` equally probable slices of N(0, 1), scaled to deviation 1: float32 [count]."""
     z = torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count)

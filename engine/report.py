@@ -10,7 +10,8 @@ from datasets import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table
-NETWORK = {"pool": "average", "norm_type": "batch"}  # settings of the discriminator's network, and the usual ones
+# Settings of the discriminator's network, and the usual ones.
+NETWORK = {"pool": "average", "scales": "standardised", "normalise": False, "norm_type": "batch"}
 TRAINING = ("batch_size", "learning_rate_d", "decay_from", "average", "precision", "flip", "shift", "select")
 LIMITS = (  # said on the card
     "It knows the classes above and no others: whatever it is shown is put into one of them.",

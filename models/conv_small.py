@@ -1,5 +1,6 @@
 """The conv-small pair of Salimans et al. 2016 (SVHN, CIFAR-10), code: train_{svhn,cifar}_feature_matching.py; and the
 conv-wide pair of Wei et al. 2018, the same with more maps and a shorter z, code: CT_CIFAR.py of biuyq/CT-GAN."""
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,15 +15,18 @@ WIDE = (128, 256, 512, 256, 128)
 WIDE_N_Z = 50
 
 Pool = Literal["average", "max"]
+Scales = Literal["standardised", "trained"]
 
 
 class Discriminator(nn.Module):
     """Dropout 0.2, 3 convolutions of a maps, dropout 0.5, 3 of b, dropout 0.5, then without padding 3x3 to c, 1x1 to
     d and 1x1 to e; a global pool (the features [B, e]), dense logits. Weights N(0, 0.05^2), leaky ReLU 0.2; only the
-    last layer's scale is trained. `widths` is (a, b, c, d, e)."""
+    last layer's scale is trained, or all. `widths` is (a, b, c, d, e)."""
 
-    def __init__(self, spec: Spec, logits: int, widths: tuple[int, ...], pixels: Pixels, pool: Pool = "average"):
+    def __init__(self, spec: Spec, logits: int, widths: tuple[int, ...], pixels: Pixels, pool: Pool = "average",
+                 scales: Scales = "standardised"):
         super().__init__()
+        _conv = partial(_convolution, train_scale=scales == "trained")
         self.classes, self.pixels, self.pool = spec.classes, pixels, pool
         a, b, c, d, e = widths
         self.body = nn.Sequential(
@@ -40,8 +44,10 @@ class Discriminator(nn.Module):
         return verdict(self.head(features), features, self.classes)
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> list[nn.Module]:
-    return [weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding), std=0.05), nn.LeakyReLU(0.2)]
+def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1, *,
+                 train_scale: bool) -> list[nn.Module]:
+    layer = weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding), std=0.05, train_scale=train_scale)
+    return [layer, nn.LeakyReLU(0.2)]
 
 
 class Generator(nn.Module):
@@ -74,18 +80,20 @@ def _deconv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 
-def build(spec: Spec, head: str = "implicit", pool: Pool = "average") -> dict[str, nn.Module]:
+def build(spec: Spec, head: str = "implicit", pool: Pool = "average",
+          scales: Scales = "standardised") -> dict[str, nn.Module]:
     """Conv nets for sizes that are multiples of 8, at least 16. SVHN: 64 and 128 maps, pixels (x - 127.5) / 127.5;
     else 96 and 192 maps; CIFAR-10's code divides by 128."""
     check_size(spec, "conv-small")
-    D = Discriminator(spec, spec.logits(head), widths(64 if spec.name == "SVHN" else 96), pixels(spec), pool)
+    D = Discriminator(spec, spec.logits(head), widths(64 if spec.name == "SVHN" else 96), pixels(spec), pool, scales)
     return {"D": D, "G": Generator(spec)}
 
 
 def build_wide(spec: Spec, head: str = "implicit") -> dict[str, nn.Module]:
-    """The same for the same sizes and pixels, with up to 512 maps and a z of 50."""
+    """The same for the same sizes, with up to 512 maps and a z of 50. Images are in [-0.5, 0.5], as in its
+    cifar10_data.py, generated ones in [-1, 1]."""
     check_size(spec, "conv-wide")
-    return {"D": Discriminator(spec, spec.logits(head), WIDE, pixels(spec)), "G": Generator(spec, WIDE_N_Z)}
+    return {"D": Discriminator(spec, spec.logits(head), WIDE, Pixels(127.5, 255)), "G": Generator(spec, WIDE_N_Z)}
 
 
 def check_size(spec: Spec, name: str) -> None:

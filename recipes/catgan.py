@@ -12,7 +12,7 @@ enters with its sign above, so entropies that are to grow are logged negative. l
 
 Where this differs from the paper:
 - the unlabelled and the labelled images come in batches of the same size; H_X is that of the unlabelled batch;
-- lambda is 1 by default, which is ours;
+- lambda is 1 by default, as in the author's published sketch of the loss (gist stokasto/30198e047bfad1811cc1);
 - networks, labels, rates, schedule and averaging are those of `improved-gan` for the data set, with its deviations and
   its short schedules for Digits, MNIST and Fashion, so that the game is the only difference.
 

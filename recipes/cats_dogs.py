@@ -16,6 +16,8 @@ Where this differs from the code, and why:
   update. Labelled and unlabelled images are normalised together, there apart;
 - G learns from images of its own, not once more from those that D has just learned from;
 - labelled images come in batches as large as the unlabelled ones, there all 100 in every step;
+- labelled images are also among the unlabelled ones, there not; the best step is one of twenty, there (and in its
+  baseline) of every epoch;
 - the 100 labels are chosen at random, the same number of each class; there by hand (its README: chosen at random they
   gained about 10 points). Validation images are 1,000, at most a fifth of the training images, as its README has it;
 - samples are drawn with G's running averages, there with those of their batch;

@@ -8,19 +8,19 @@ logit, of "real". What this recipe is for is images.
 It takes data sets with labels, which it never sees, and those without.
 
 Repaired, against the original:
-- the generator's batch norm was computed and thrown away, and the evaluator drew batch statistics and dropout
-  (models/dcgan.py);
+- the generator's batch norm was computed and thrown away (models/dcgan.py);
 - the learning-rate flags had no effect and the rate was Adam's 0.001: now they have, and 0.001 is the default;
-- pixels were in [0, 1], but the generator's in [-1, 1];
+- the generator's tanh stood behind the ReLU that its layer has by default, so that half of its outputs began at 0
+  without a gradient; pixels, there in [0, 1], are in [-1, 1] here, with the tanh alone;
 - official train and test images were mixed.
 
 Kept: one update of D for five of G, smoothing on the generated side, clipping, batches of 64. The original counts each
 single update as a step; its 100,000 are 16,667 steps here, of one update of D and --update_rate updates of G.
 
 Also different: D says "real" where it said "fake"; only real images enter D's running averages. Its README tells of an
-annealed reconstruction, which is not in its code and not here. Sizes that its networks do not have: multiples of 4 by
-the same rule, other square images by the pair of ssgan.py; small ones, or not square, by the MLP pair, whose batch norm
-always takes batch statistics, with settings that are ours.
+annealed reconstruction, which an older model.py (89b094c) has, and which is not here. Sizes that its networks do not
+have: multiples of 4 by the same rule, other square images by the pair of ssgan.py; small ones, or not square, by the
+MLP pair, whose batch norm always takes batch statistics, with settings that are ours.
 """
 import dataclasses
 from functools import partial

@@ -25,8 +25,10 @@ scale starts at 1, the frozen ones stay there), --generator_output softplus, --a
     --dataset MNIST --epochs 100 --decay_from 1 --average 0 --learning_rate_g 0.003 --precision float32
     --no_data_init --generator_output softplus --adam_eps outside --again_above 1
 
-Its --unlabel-weight W is --weight D/real=W D/fake=W. G's walk of its own through the unlabelled images, which hold the
-labelled ones, is here always. Its SGD for D (before 28 November 2017) and its branch for a table are not here.
+Its --unlabel-weight W is --weight D/real=W D/fake=W. Its labelled batches are of a pile of copies of the labelled
+images, so that one batch misses some of them and has others twice; here they are shown in turn. G's walk of its own
+through the unlabelled images, which hold the labelled ones, is here always. Its SGD for D (before 28 November 2017) and
+its branch for a table are not here.
 
 Where this differs from the code, and why:
 - the averaged weights are bias-corrected; the code starts them at zero, which shrinks biases for the first epochs;

@@ -6,17 +6,18 @@
     x'  = G(z) + epsilon r / |r|,  r = G(z + eta u) - G(z),  u a random unit vector;  L_G = that of improved-gan
 
 l are the K logits. G(z) and x' see dropout of their own, as in the code: a part of what is punished is the spread under
-dropout. Conv nets end in a maximum over the places, not a mean (--pool); CIFAR10 is mirrored and moved by up to 2
-pixels; the data-dependent initialisation takes unlabelled images.
+dropout. Conv nets end in a maximum over the places, not a mean (--pool), and all scales of their weight norm are
+trained, from 1 (--scales; nn.py computes a data-dependent initialisation and does not use it). CIFAR10 is mirrored and
+moved by up to 2 pixels.
 
 Where this differs from the code, and why:
-- as `improved-gan` does: only the last scale of the weight norm is trained, the generator's batch norm shifts without a
-  gain and always uses batch statistics, a bias-corrected average, bfloat16 products, and its Adam, whose eps
-  stands inside the root;
+- as `improved-gan` does: the generator's batch norm shifts without a gain, with an eps of 1e-6 (the code: 1e-3), and
+  always uses batch statistics, a bias-corrected average, bfloat16 products, its Adam, whose eps stands inside the root,
+  and pixels (x - 127.5) / 128 (the code: / 127.5);
 - SVHN has conv-small's 64 and 128 maps; the code takes the network of CIFAR10;
 - the labels are as many as `improved-gan` has (the code's default is 1000 for both data sets);
-- images of other sizes and ranges take an epsilon that is the same share of the distance from black to white. The MLP
-  and the short schedules of Digits, MNIST and Fashion are ours.
+- images of other sizes and ranges take an epsilon that is the same share of the distance from black to white. The MLP,
+  begun as that of `improved-gan`, and the short schedules of Digits, MNIST and Fashion are ours.
 """
 import dataclasses
 import math
@@ -40,7 +41,7 @@ BLACK_TO_WHITE = 2 * math.sqrt(32 * 32 * 3)  # of the published images, whose pi
 
 @dataclasses.dataclass(frozen=True)
 class Settings(GanConfig):
-    """The regulariser, and the network's last pool."""
+    """The regulariser, the network's last pool and its scales."""
 
     gamma: Annotated[float, Within(0)] = 1e-3
     """Weight of the regulariser."""
@@ -50,6 +51,9 @@ class Settings(GanConfig):
     """Length of the step of z that finds the direction."""
     pool: Literal["average", "max"] = "max"
     """Global pool of conv-small."""
+    scales: Literal["standardised", "trained"] = "trained"
+    """Of conv-small's weight norm: all trained, from 1, or those of the data-dependent initialisation.
+    Of the latter only the last is trained."""
 
 
 def published(spec: Spec) -> dict:
@@ -77,4 +81,5 @@ def players(cfg: Settings) -> tuple[Player, Player]:
     return D._replace(terms=(*D.terms, "manifold"), loss=loss), G
 
 
-RECIPE = Recipe("manifold-gan", CITATION, Settings, published, players, init_images=lambda cfg: "pool")
+RECIPE = Recipe("manifold-gan", CITATION, Settings, published, players,
+                init_images=lambda cfg: "pool" if improved_gan.on_mlp(cfg) or cfg.scales == "standardised" else None)

@@ -1,24 +1,30 @@
 """Mean teacher (Tarvainen & Valpola 2017, "Mean teachers are better role models: Weight-averaged consistency targets
 improve semi-supervised deep learning results"; settings from its code, tensorflow/ of CuriousAI/mean-teacher at
-546348f).
+546348f, those of experiments/*_final_eval.py, which are the paper's; its train_*.py have quicker ones).
 
     L = -E log p(y | x) + w(t) J(theta),  J = E |f(x, theta, eta) - f(x', theta', eta')|^2 over the classes, their mean
     theta'_t = alpha theta'_{t-1} + (1 - alpha) theta_t
 
 f are the class probabilities, theta' the averaged weights (nets["averaged"], which are also those evaluated), eta noise
 and dropout: student and teacher draw their own, and see the same unlabelled image in two views, each flipped and moved
-by itself (`Recipe.second_view`). The weight w and the learning rate rise as exp(-5 (1 - t/T)^2) until t = T = 40,000 of
-150,000 updates (of 180,000 on SVHN; here T is 40/150 of either). `--average 0` makes the teacher the student itself
-with other noise, nearly the Pi model (whose gradient passes both sides).
+by itself (`Recipe.second_view`). On SVHN each image is given mean 0 and deviation 1 before the noise (--normalise). The
+weight w and the learning rate rise as exp(-5 (1 - t/T)^2) until t = T = 40,000 of 150,000 updates (of 180,000 on SVHN;
+here T is 40/150 of either). `--average 0` makes the teacher the student itself with other noise, nearly the Pi model
+(whose gradient passes both sides).
 
 Where this differs from the code, and why:
 - there the class cost of a mixed batch is divided by all of its images, so w is 100 N_labelled / N; here labelled and
-  unlabelled images come in equal batches with means of their own, and the same balance is w = 100;
+  unlabelled images come in equal batches with means of their own, and the same balance is w = 100. There 1 image of 100
+  is labelled on SVHN and about 8 on CIFAR-10, so that here each labelled image is seen more often;
 - consistency is asked of unlabelled images, which include the labelled ones, and not of the labelled batch again;
 - batch norm, as in models/conv_large.py, not weight norm with mean-only batch norm; the two halves of the student's
   batch are normalised together, as in a mixed batch, and the teacher's calls leave its averages alone;
-- alpha = 0.999 with bias correction, which is a short average at the start; the code has 0.99 during the ramp-up;
-- the rate falls linearly over the last sixth (the code: as exp(-12.5 x^2)); Adam's betas stay 0.9 and 0.999;
+- alpha = 0.999 with bias correction, which is a short average at the start; the code has 0.99 during the ramp-up on
+  SVHN, 0.999 on CIFAR-10;
+- the rate falls linearly over the last sixth (the code: as exp(-12.5 x^2) over 25,000 updates, on SVHN less than that);
+  Adam's betas stay 0.9 and 0.999 (the code: beta1 falls to 0.5 with the rate, beta2 is 0.99 while it rises on SVHN);
+- an image is normalised after it has been moved, in the code before, and once more with its noise, which multiplies
+  all of them by 0.99;
 - CIFAR-10 is not whitened; noise 0.15 is added to pixels in [-1, 1];
 - Digits, MNIST and Fashion take the MLP of improved-gan, which has noise of its own, w = 10 (on validation rows of
   Digits better than 100 and 3), no changes of the images and a short schedule; all that is ours.
@@ -47,6 +53,8 @@ class Settings(Config):
     """Share of the training over which that weight and the learning rate rise."""
     input_noise: Annotated[float, Within(0)] = 0.15
     """Deviation of the noise that student and teacher each add to the pixels."""
+    normalise: bool = False
+    """Give each image mean 0 and deviation 1 before the noise (--model conv-large)."""
 
 
 CONV = {"model": "conv-large", "learning_rate_d": 3e-3, "average": 0.999, "decay_from": 125 / 150, "shift": 2}
@@ -56,7 +64,7 @@ PUBLISHED = {
     "Digits": {**MLP, "epochs": 100.0},
     "MNIST": {**MLP, "epochs": 40.0},
     "Fashion": {**MLP, "epochs": 40.0},
-    "SVHN": {**CONV, "epochs": 246.0},
+    "SVHN": {**CONV, "epochs": 246.0, "normalise": True},
     "CIFAR10": {**CONV, "flip": True, "epochs": 300.0},
 }
 
@@ -67,10 +75,11 @@ def published(spec: Spec) -> dict:
     return {"labels": gan["labels"], **PUBLISHED.get(spec.name, other)}
 
 
-def student(nets, b, weight, ramp_up, steps, input_noise):
+def student(nets, b, weight, ramp_up, steps, input_noise, normalise):
     D, teacher = nets["D"], nets["averaged"]
 
     def noisy(x):
+        x = ops.normalised(x) if normalise else x
         return x + input_noise * ops.normal_like(x)
 
     classes = D(noisy(torch.cat([b.x_lab, b.x_unl]))).classes
@@ -87,7 +96,8 @@ def rate(cfg: Settings, step: int, steps_per_epoch: int) -> float:
 
 
 def players(cfg: Settings) -> tuple[Player]:
-    loss = partial(student, weight=cfg.consistency, ramp_up=cfg.ramp_up, steps=cfg.steps, input_noise=cfg.input_noise)
+    loss = partial(student, weight=cfg.consistency, ramp_up=cfg.ramp_up, steps=cfg.steps, input_noise=cfg.input_noise,
+                   normalise=cfg.normalise)
     return (Player("D", ("D",), ("supervised", "consistency"), loss,
                    partial(torch.optim.Adam, lr=cfg.learning_rate_d, fused=True)),)
 

@@ -1,6 +1,6 @@
 """SGAN (Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", section 2): the plain game of a
-generator and a discriminator with K+1 outputs, the last of them "generated". The paper has no formulas but for one
-sentence: D minimises the negative log likelihood of its labels, and G maximises it, without the "modified objective" of
+generator and a discriminator with K+1 outputs, the last of them "generated". The paper has an algorithm and no
+formulas: D minimises the negative log likelihood of its labels, and G maximises it, without the "modified objective" of
 Goodfellow et al. 2014 (arXiv:1406.2661, section 3). Written out,
 
     L_D = -E log p(y | x) - E log(1 - p(K+1 | x_unl)) - E log p(K+1 | G(z)),   p the softmax over all K+1 outputs
@@ -15,8 +15,8 @@ What is our reading:
 
 What is ours. Networks, labels, rates, schedule and averaging are those of `improved-gan` for the data set, so that the
 game is the only difference; they include its deviations, and its short schedules for Digits, MNIST and Fashion. The
-paper has networks like DCGAN's and the best learning rate of a random search. --head implicit fixes the output of the
-fake class at 0.
+paper has networks like DCGAN's and the best learning rate of a random search (its code was DoctorTeeth/supergan).
+--head implicit fixes the output of the fake class at 0.
 """
 import dataclasses
 from functools import partial

@@ -9,8 +9,9 @@ Its published generations, by flag:
   normalisation; 10 million updates are --steps 5000000;
 - 2017 (f3aadb7), four transposed convolutions against three with dropout, for square images of 16, 20, ... 64 pixels:
   --model dcgan --n_z 100 --update_rate 5 --batch_size 64; a million updates are --steps 166667;
-- June 2017, of which its published curves are, the same and --outputs sigmoid --reconstruction_end 0.01. Each of the
-  K+1 outputs is then a sigmoid of its own, that of "fake" f:
+- June 2017, of which its published curves are, the same and --outputs sigmoid --reconstruction_end 0.01 (for a while,
+  at 0aebe42, --reconstruction 50 --reconstruction_steps 3000 --reconstruction_end 0.05). Each of the K+1 outputs is
+  then a sigmoid of its own, that of "fake" f:
 
     L_D = mean of K binary cross-entropies of x_lab + BCE(f(x_unl); 0) + BCE(f(G(z)); 0.9)
     L_G = BCE(f(G(z)); 0) + w(s) E Huber(x_unl, G(z)),  non-saturating, w not below 0.01
@@ -30,8 +31,10 @@ Repaired, against the original:
   until November 2017 G's had no effect (models/dcgan.py).
 
 Also different: labelled and unlabelled images are normalised together; resizing and transposed convolutions align
-pixels as PyTorch does; pixels are in [-1, 1] in 2017 too; a run is 20 epochs, of MNIST and Fashion 10, short ones for a
-CPU; images under 16 pixels along a side take the MLP pair, unless --model says otherwise.
+pixels as PyTorch does; pixels are in [-1, 1] in 2017 too, where they were in [0, 1] and G ended in the tanh of a ReLU
+(recipes/dcgan.py), so that the same weight of the reconstruction is up to four times as much; a run is 20 epochs, of
+MNIST and Fashion 10, short ones for a CPU; images under 16 pixels along a side take the MLP pair, unless --model says
+otherwise.
 
 The original counts each single update as a step; here a step is --update_rate_d updates of D and --update_rate of G.
 """

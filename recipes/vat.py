@@ -18,6 +18,10 @@ Where this differs from the code, and why:
 - CIFAR-10 is not whitened, so the code's epsilon (8 on whitened images) would mean another length: it has that of SVHN;
 - a step has as many labelled images as unlabelled ones, 128; the code has 32. Updates are as many: 48,000 and 200,000;
 - Adam's beta1 stays 0.9; in the code it is 0.5 while the rate falls;
+- moved images reflect at their edges; there what is moved in is grey (0);
+- batch norm's averages are those of the training; the code's test.py, not its training, first averages them anew over
+  100 labelled batches that are not moved;
+- labels are balanced; the code's of SVHN are drawn from all;
 - Digits, MNIST and Fashion take the MLP of improved-gan, an epsilon and a short schedule, all ours. With `--entropy 0`
   that MLP ends in one verdict for all images but the labelled ones (figure/result/LOG.md).
 """

@@ -185,10 +185,15 @@ def vat(g):
 
 @of("mean-teacher", input_noise=0.15, consistency=7.0, ramp_up=0.5)
 @of("mean-teacher", input_noise=0.4)
+@of("mean-teacher", "Colour16", model="conv-large", normalise=True)
 def mean_teacher(g):
-    noise, other = (torch.randn(n, *g.x_unl.shape[1:], dtype=torch.float64) for n in (16, 8))
-    lab, unl = (softmax(part) for part in g.l(torch.cat([g.x_lab, g.x_unl]) + g.cfg.input_noise * noise).split(8))
-    told = softmax(g.nets["averaged"](g.x_again + g.cfg.input_noise * other).classes).detach()
+    def noisy(x):
+        if g.cfg.normalise:
+            x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), correction=0, keepdim=True)
+        return x + g.cfg.input_noise * torch.randn(x.shape, dtype=torch.float64)
+
+    lab, unl = (softmax(part) for part in g.l(noisy(torch.cat([g.x_lab, g.x_unl]))).split(8))
+    told = softmax(g.nets["averaged"](noisy(g.x_again)).classes).detach()
     weight = g.cfg.consistency * math.exp(-5 * (1 - min(g.step / (g.cfg.ramp_up * g.cfg.steps), 1)) ** 2)
     return ({"supervised": -of_class(lab, g.y_lab).log().mean(),
              "consistency": weight * ((unl - told) ** 2).sum() / unl.numel()},)

@@ -104,6 +104,23 @@ def test_the_features_of_conv_small_are_pooled_maps(pool):
     torch.testing.assert_close(D(x).features, maps.max(2).values if pool == "max" else maps.mean(2))
 
 
+def test_scales_of_conv_small_are_all_trained_where_its_recipe_trains_them():
+    for scales, trained in (("standardised", 1), ("trained", 10)):
+        D = pair("conv-small", scales=scales)["D"]
+        norms = [m for m in D.modules() if isinstance(m, ops.WeightNorm)]
+        assert sum(isinstance(norm.scale, nn.Parameter) for norm in norms) == trained
+        assert all((norm.scale == 1).all() for norm in norms)
+
+
+def test_a_normalising_conv_large_does_not_see_how_bright_an_image_is():
+    x = torch.rand(3, 3, 32, 32) - 0.5
+    other = x * torch.tensor([0.3, 1, 2]).view(3, 1, 1, 1) + torch.tensor([0.2, -0.4, 0]).view(3, 1, 1, 1)
+    seen, same = (pair("conv-large", normalise=True)["D"].eval()(a).classes for a in (x, other))
+    torch.testing.assert_close(same, seen, rtol=1e-3, atol=1e-5)
+    plain, changed = (pair("conv-large")["D"].eval()(a).classes for a in (x, other))
+    assert (plain - changed).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("norm_type", ["batch", "instance", "none"])
 @pytest.mark.parametrize("deconv_type", ["bilinear", "nn", "transpose"])
 @pytest.mark.parametrize("shape", [(16, 16, 1), (28, 28, 1), (45, 45, 3), (19, 33, 1), (64, 7, 2), (5, 3, 1),

@@ -100,6 +100,13 @@ def test_data_init_is_sequential_and_leaves_other_layers_alone():
     assert all(torch.equal(before[name], value) for name, value in net[3].state_dict().items())
 
 
+def test_normalised_images_have_mean_0_and_deviation_1():
+    images = torch.rand(4, 3, 5, 6, dtype=torch.float64)
+    mean, deviation = (f(images, (1, 2, 3), keepdim=True) for f in (torch.mean, partial(torch.std, correction=0)))
+    torch.testing.assert_close(ops.normalised(images), (images - mean) / deviation)
+    assert not ops.normalised(torch.full((1, 3, 2, 2), 0.7)).any()
+
+
 def test_adam_has_eps_inside_the_root():
     torch.manual_seed(3)
     start, gradients = torch.randn(5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64) * 1e-4

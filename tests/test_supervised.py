@@ -6,16 +6,28 @@ from tests.steps import steps
 
 
 @pytest.mark.parametrize(("recipe", "toy", "options"), [
-    ("improved-gan", "Grey8", {}), ("manifold-gan", "Colour16", {"model": "conv-small", "pool": "max"}),
+    ("improved-gan", "Grey8", {}), ("mean-teacher", "Colour16", {"model": "conv-large", "normalise": True}),
+    ("manifold-gan", "Colour16", {"model": "conv-small", "pool": "max", "scales": "trained"}),
     ("ssgan", "Colour16", {"model": "ssgan"}), ("cats-dogs", "Grey8", {"model": "mlp"})])
 def test_supervised_starts_from_the_same_classifier(recipe, toy, options, build):
     options = {**options, "average": 0}
-    gan, alone = build(recipe, toy, head="implicit", **options), build("supervised", toy, **options)
+    head = {"head": "implicit"} if recipe == "ssgan" else {}
+    gan, alone = build(recipe, toy, **options, **head), build("supervised", toy, **options)
     assert str(gan.state.nets["D"]) == str(alone.state.nets["D"])
-    assert getattr(gan.state.nets["D"], "pool", "") == getattr(alone.state.nets["D"], "pool", "")
+    for name in ("pool", "normalise"):
+        assert getattr(gan.state.nets["D"], name, "") == getattr(alone.state.nets["D"], name, "")
     for key, value in alone.state.nets["D"].state_dict().items():
         if "original" in key:  # scales and biases follow the images of the data-dependent init
             assert torch.equal(value, gan.state.nets["D"].state_dict()[key])
+
+
+@pytest.mark.parametrize(("recipe", "toy", "changes"), [
+    ("improved-gan", "Grey8", {}), ("ssgan", "Grey8", {"adam_eps": "outside"}),
+    ("vat", "Grey8", {"adam_eps": "outside", "beta1": 0.9})])
+def test_supervised_moves_as_the_classifier_of_a_recipe(recipe, toy, changes, build):
+    ours, theirs = (run.state.optimisers["D"] for run in (build("supervised", toy, **changes), build(recipe, toy)))
+    assert type(ours) is type(theirs)
+    assert all(ours.param_groups[0][name] == theirs.param_groups[0][name] for name in ("betas", "eps", "fused"))
 
 
 def test_sgd_moves_as_its_formula_says(build):
