@@ -10,8 +10,9 @@ from datasets import files
 from engine.log import read_metrics
 
 SHOWN = 20  # classes in the printed table
-# Settings of the discriminator's network, and the usual ones.
-NETWORK = {"pool": "average", "scales": "standardised", "normalise": False, "norm_type": "batch"}
+NETWORK = {  # settings of a model's discriminator, and the usual ones
+    "conv-small": {"pool": "average", "scales": "standardised"}, "conv-large": {"normalise": False},
+    "ssgan": {"norm_type": "batch"}}
 TRAINING = ("batch_size", "learning_rate_d", "decay_from", "average", "precision", "flip", "shift", "select")
 LIMITS = (  # said on the card
     "It knows the classes above and no others: whatever it is shown is put into one of them.",
@@ -64,7 +65,8 @@ def baseline(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
 
 def _identity(facts: dict[str, Any]) -> dict[str, Any]:
     settings = {name: facts["settings"][name] for name in ("recipe", "dataset", "model", "seed")}
-    settings |= {name: facts["settings"].get(name, usual) for name, usual in NETWORK.items()}
+    usual = NETWORK.get(settings["model"], {})
+    settings |= {name: facts["settings"].get(name, value) for name, value in usual.items()}
     return settings | {"labelled": facts["labelled_digest"], "data": facts["data"]}
 
 

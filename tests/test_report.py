@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import os
 
@@ -7,6 +8,7 @@ import pytest
 import recipes
 from config import UserError
 from engine import report
+from models import MODELS
 
 BASELINE = {"accuracy": 307 / 360, "errors": 53, "run": "alone", "steps": 20}
 FACTS = {"settings": {"recipe": "improved-gan", "dataset": "Digits", "model": "mlp", "seed": 1, "steps": 20},
@@ -36,7 +38,7 @@ def test_baseline_is_the_last_accuracy_of_the_supervised_run(run):
 @pytest.mark.parametrize("changes", [
     {"labelled_digest": "bb"}, {"data": {"digest": "ee"}}, {"data": {"digest": "dd", "class_names": ["a"]}},
     {"settings": {"seed": 2}}, {"settings": {"dataset": "MNIST"}}, {"settings": {"model": "conv-small"}},
-    {"settings": {"pool": "max"}}, {"settings": {"norm_type": "none"}}, {"recipe": "ssgan"}, {"lines": [(10, 0.5)]},
+    {"recipe": "ssgan"}, {"lines": [(10, 0.5)]},
     {"lines": []}, {"lines": [(20, None)]}, {"lines": [(20, float("nan"))]}, {"lines": [(20, "0.5")]},
 ], ids=str)
 def test_other_or_unfinished_runs_are_no_baseline(run, changes):
@@ -44,14 +46,25 @@ def test_other_or_unfinished_runs_are_no_baseline(run, changes):
     assert report.baseline(run, FACTS) is None
 
 
-def test_a_network_of_the_usual_settings_is_the_same(run):
+@pytest.mark.parametrize(("model", "name", "usual", "other"), [
+    ("conv-small", "pool", "average", "max"), ("conv-small", "scales", "standardised", "trained"),
+    ("conv-large", "normalise", False, True), ("ssgan", "norm_type", "batch", "none")])
+def test_a_baseline_has_the_same_network(run, model, name, usual, other):
+    neighbour(run.parent, "alone", settings={"model": model, name: usual})
+    settings = {**FACTS["settings"], "model": model}
+    assert report.baseline(run, {**FACTS, "settings": settings})["run"] == "alone"
+    assert report.baseline(run, {**FACTS, "settings": {**settings, name: other}}) is None
+
+
+def test_settings_of_another_network_keep_no_baseline_away(run):
     neighbour(run.parent, "alone", settings={"pool": "average"})
-    assert report.baseline(run, FACTS)["run"] == "alone"
-    assert report.baseline(run, {**FACTS, "settings": {**FACTS["settings"], "pool": "max"}}) is None
+    assert report.baseline(run, {**FACTS, "settings": {**FACTS["settings"], "pool": "max"}})["run"] == "alone"
 
 
 def test_a_baseline_can_have_every_setting_of_a_network():
-    assert report.NETWORK.keys() <= {field.name for field in dataclasses.fields(recipes.find("supervised").settings)}
+    theirs = {field.name for field in dataclasses.fields(recipes.find("supervised").settings)} - {"batch_size"}
+    for model, build in MODELS.items():
+        assert report.NETWORK.get(model, {}).keys() == inspect.signature(build).parameters.keys() & theirs
 
 
 def test_the_newest_baseline_counts(run):
