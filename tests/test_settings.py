@@ -41,7 +41,9 @@ PUBLISHED = {
     ("manifold-gan", "SVHN"): {"epochs": 400, "batch_size": 50, "flip": False, "shift": 0, "epsilon": 20,
                                "decay_from": 399 / 400},
     ("manifold-gan", "Digits"): {"model": "mlp", "epsilon": 1.44},  # 20 of 2 sqrt(3072) are 1.44 of sqrt(64)
-    ("sgan", "MNIST"): {"model": "mlp", "head": "explicit", "adversary": "minimax"},
+    ("sgan", "MNIST"): {"model": "mlp", "head": "explicit", "adversary": "minimax", "learning_rate_d": 1e-3,
+                        "learning_rate_g": 3e-3},
+    ("sgan", "Digits"): {"learning_rate_d": 6e-3, "learning_rate_g": 3e-3},
     ("ssgan", "CIFAR10"): {"model": "ssgan", "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "clip": 20},
     ("improved-gan", "MNIST"): {"model": "mlp", "learning_rate_d": 3e-3, "batch_size": 100, "labels": 100},
     ("improved-gan", "SVHN"): {"model": "conv-small", "learning_rate_d": 3e-4, "learning_rate_g": 3e-4, "epochs": 900,
