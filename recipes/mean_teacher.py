@@ -21,7 +21,7 @@ Where this differs from the code, and why:
   batch are normalised together, as in a mixed batch, and the teacher's calls leave its averages alone;
 - alpha = 0.999 with bias correction, which is a short average at the start; the code has 0.99 during the ramp-up on
   SVHN, 0.999 on CIFAR-10;
-- the rate falls linearly over the last sixth (the code: as exp(-12.5 x^2) over 25,000 updates, on SVHN less than that);
+- the rate falls linearly over the last sixth (the code: as exp(-12.5 x^2), on SVHN over 25,000 of 180,000 updates);
   Adam's betas stay 0.9 and 0.999 (the code: beta1 falls to 0.5 with the rate, beta2 is 0.99 while it rises on SVHN);
 - an image is normalised after it has been moved, in the code before, and once more with its noise, which multiplies
   all of them by 0.99;

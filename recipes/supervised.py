@@ -14,7 +14,7 @@ import torch
 
 import losses
 import ops
-from config import Config, Spec, Within
+from config import Config, Spec, UserError, Within
 
 from . import improved_gan
 from .player import Player, Recipe
@@ -49,6 +49,8 @@ def classifier(nets, b):
 
 
 def players(cfg: Settings) -> tuple[Player]:
+    if cfg.optimiser == "sgd" and (cfg.adam_eps, cfg.beta1) != (Settings.adam_eps, Settings.beta1):
+        raise UserError("--adam_eps, --beta1: they are of Adam, and --optimiser is sgd; leave them out")
     adam = ops.Adam if cfg.adam_eps == "inside" else partial(torch.optim.Adam, fused=True)
     optimiser = {"adam": partial(adam, betas=(cfg.beta1, 0.999)),
                  "sgd": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4, fused=True)}[cfg.optimiser]

@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from config import UserError
 from tests.steps import steps
 
 
@@ -28,6 +29,12 @@ def test_supervised_moves_as_the_classifier_of_a_recipe(recipe, toy, changes, bu
     ours, theirs = (run.state.optimisers["D"] for run in (build("supervised", toy, **changes), build(recipe, toy)))
     assert type(ours) is type(theirs)
     assert all(ours.param_groups[0][name] == theirs.param_groups[0][name] for name in ("betas", "eps", "fused"))
+
+
+@pytest.mark.parametrize("setting", [{"beta1": 0.9}, {"adam_eps": "outside"}])
+def test_settings_of_adam_are_refused_beside_sgd(setting, build):
+    with pytest.raises(UserError, match="they are of Adam"):
+        build("supervised", optimiser="sgd", **setting)
 
 
 def test_sgd_moves_as_its_formula_says(build):
