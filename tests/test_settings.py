@@ -43,6 +43,7 @@ PUBLISHED = {
     ("manifold-gan", "Digits"): {"model": "mlp", "epsilon": 1.44},  # 20 of 2 sqrt(3072) are 1.44 of sqrt(64)
     ("sgan", "MNIST"): {"model": "mlp", "head": "explicit", "adversary": "minimax", "learning_rate_d": 1e-3,
                         "learning_rate_g": 3e-3},
+    ("sgan", "Fashion"): {"learning_rate_d": 3e-4, "learning_rate_g": 3e-3},
     ("sgan", "Digits"): {"learning_rate_d": 6e-3, "learning_rate_g": 3e-3},
     ("ssgan", "CIFAR10"): {"model": "ssgan", "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "clip": 20},
     ("improved-gan", "MNIST"): {"model": "mlp", "learning_rate_d": 3e-3, "batch_size": 100, "labels": 100},
