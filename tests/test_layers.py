@@ -206,7 +206,7 @@ def test_gains_of_norms_start_as_in_the_references():
 
 
 PIXELS = {("mlp", "MNIST"): (0, 1), ("resnet18", "own"): (0, 1), ("conv-small", "CIFAR10"): (-127.5 / 128, 127.5 / 128),
-          ("conv-small", "SVHN"): (-1, 1), ("conv-wide", "CIFAR10"): (-127.5 / 128, 127.5 / 128),
+          ("conv-small", "SVHN"): (-1, 1), ("conv-wide", "CIFAR10"): (-0.5, 0.5),
           ("conv-badgan", "CIFAR10"): (-1, 1), ("blog", "SVHN"): (-1, 1), ("dcgan", "MNIST"): (-1, 1),
           ("ssgan", "CIFAR10"): (-1, 1)}
 
