@@ -1,4 +1,6 @@
 """Labelled rows: exact, balanced, the same everywhere, and disjoint from validation."""
+import re
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,13 @@ def test_what_cannot_be_had_is_refused(count, validation, message):
         splits.choose(LABELS, 10, count, 1, validation)
 
 
+def test_the_most_that_a_refusal_names_can_be_had():
+    with pytest.raises(UserError, match="At most") as refused:
+        splits.choose(LABELS, 10, 2000, 1, 0)
+    most = int(re.search(r"At most (\d+)", str(refused.value))[1])
+    assert len(splits.choose(LABELS, 10, most, 1, 0).labelled) == most
+
+
 def test_named_rows_are_the_labelled_ones(tmp_path):
     labels = np.array([0, 1, -1, 1, 2, 0])
     file = tmp_path / "rows.txt"
@@ -86,9 +95,9 @@ def test_named_rows_are_the_labelled_ones(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "said"), [("0\n6\n", "row 6 is named, but.*0 to 5"), ("-1", "row -1 is named"),
-                                            ("1 1", "row 1 is named twice"), ("2", "row 2 has no label"),
-                                            ("1.5", "not a list of row numbers"), ("9" * 30, "not a list of row"),
-                                            ("", "no image is named")])
+                                            ("3 7", "row 7 is named"), ("1 1", "row 1 is named twice"),
+                                            ("2", "row 2 has no label"), ("1.5", "not a list of row numbers"),
+                                            ("9" * 30, "not a list of row"), ("", "no image is named")])
 def test_rows_that_cannot_be_labelled_are_refused(text, said, tmp_path):
     file = tmp_path / "rows.txt"
     file.write_text(text)
