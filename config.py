@@ -249,7 +249,7 @@ def _unframed(box: str) -> str:
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
     parts = [*re.split("[─-]{10,}", " ".join(lines).lstrip("- ")), ""]  # "-" where the output cannot take "─"
     what = re.sub(r" *Got errors:.*", "", parts[0].strip())
-    what = re.sub(r"Unrecognized options: (?!-)(.+)", r"\1: one value too many for the flag before it", what)
+    what = re.sub(r"Unrecognized options: (?!-)(.+)", r"\1: belongs to no flag, or is one value too many for it", what)
     what = what.replace("invalid literal for int() with base 10:", "not a whole number:")
     what = re.sub(r"no type matching INT could be instantiated from \['(.*)'\]\.", r"not a whole number: '\1'", what)
     what = what.replace("could not convert string to float:", "not a number:")

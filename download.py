@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 from config import UserError, Within, action, guarded, nearest, parse, within
-from datasets import DATASETS, fetch, folder, own, path
+from datasets import DATASETS, fetch, folder, own, path, published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,9 @@ def main(argv: list[str]) -> int:
     if asked != "fetch":
         own.make(settings, asked)
         return 0
+    for name in settings.dataset:
+        if not published(name) and (mine := path(name, settings.data_dir)).exists():
+            raise UserError(f"--dataset {name}: data of your own, which trainer.py takes as they are, from {mine}")
     names = [nearest(name, DATASETS, "--dataset") for name in (DATASETS if settings.all else settings.dataset)]
     if not names:
         raise UserError("--dataset: no data set is named; name some of "

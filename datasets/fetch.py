@@ -25,7 +25,7 @@ from datasets.source import File, Source
 CHUNK = 1 << 16
 MOST_SUMS = 1 << 20  # bytes of a SHA256SUMS that are read
 AGENT = {"User-Agent": "Mozilla/5.0 (download.py)", "Accept-Encoding": "identity"}  # some hosts refuse urllib's name
-AGAIN = "Run the same command again (what is here already is kept), or name another place with --mirror."
+AGAIN = "Run the same command again (what is here already is kept); if it fails alike, name another --mirror."
 BROKEN = (OSError, http.client.HTTPException, ValueError)  # what urllib raises: refused, timed out, no such host, ...
 
 

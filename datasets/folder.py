@@ -197,5 +197,6 @@ def _arrays(kept: Sequence[Picture], names: Sequence[str], look: photo.Look, pix
 def _source(plan: Plan, look: photo.Look, options: Options, left_out: int) -> str:
     test = (f"{options.test_share:.4g} of each class held out as test pictures, seed {options.seed}" if plan.held_out
             else "test pictures from a folder of their own")
+    files = "file" if left_out == 1 else "files"
     return (f"pictures of the folder {shown(Path(options.from_folder).resolve().name)}, {look.resize} to "
-            f"{look.height} x {look.width}; {test}; {left_out} files reported as unusable or doubtful")
+            f"{look.height} x {look.width}; {test}; {left_out} {files} reported as unusable or doubtful")

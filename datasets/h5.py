@@ -30,7 +30,7 @@ PARTS = ("train/image", "train/label", "test/image", "test/label")
 NAME = r"\w[\w.-]*"  # of a data set: it becomes part of folder names
 BLOCK = 4 << 20  # bytes of an array that are hashed or written at a time
 LONGEST = 60_000  # bytes of a text; HDF5 holds an attribute in at most 64 KiB
-REMEDY = "delete it, then make it again with download.py (data of your own: datasets.h5.write)"
+REMEDY = "delete it, then make it again as it was made: with download.py, or datasets.h5.write for arrays of your own"
 
 
 class Arrays(NamedTuple):

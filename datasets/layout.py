@@ -62,9 +62,9 @@ def arrange(root: Path, labels: str, share: float, seed: int, problems: list[Pro
     if table:
         problems += [Problem(file, f"in {table.path.name}, but not among the pictures") for file in table.unused(files)]
     names = tuple(sorted({name for name in classes["train"].values() if name}))
-    _check_names(root, names, [file for file, reason in problems if reason == BESIDE])
     if not table:
         _check_folders(root, parts["train"], problems)
+    _check_names(root, names, [file for file, reason in problems if reason == BESIDE])
     number = {name: k for k, name in enumerate(names)}
     train = [Picture(file, number[name] if name else -1, False) for file, name in classes["train"].items()]
     train += [Picture(file, -1, False) for file in parts["unlabelled"]]
@@ -235,7 +235,8 @@ def _odd(inner: dict[str, set[str]]) -> str:
             return f"{shown(name)} would be a class, but holds {shown(below)}, which is another"
         if part := PART.fullmatch(name.lower()):
             parts[part[1]] = shown(name)
-    return f"{', '.join(parts.values())} would be classes" if "train" in parts and len(parts) > 1 else ""
+    alone = len(parts) == 1 and len(inner) > 1
+    return f"{', '.join(parts.values())} would be classes" if "train" in parts and not alone else ""
 
 
 def _held_out(train: Sequence[Picture], names: Sequence[str], share: float, seed: int) -> set[int]:

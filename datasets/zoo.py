@@ -94,6 +94,9 @@ def _parts(name: str, arguments: dict[str, Any], root: Path) -> tuple[Any, Any]:
         sides = {"split": "train"}, {"split": "test"}
     else:
         sides = {}, None
+    for wanted in (p.name for p in taken.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD):
+        if wanted not in {"self", *given, *sides[0], *arguments}:
+            raise UserError(f"--from_torchvision {name}: must be told its {wanted}; write {wanted}=... behind the name")
     try:
         return tuple(None if side is None else kind(**{**given, **side, **arguments}) for side in sides)
     except Exception as error:  # each class fails in its own way: no such argument, no network, a wrong digest

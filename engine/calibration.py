@@ -20,6 +20,11 @@ class Calibration(NamedTuple):
     fitted_on: str
     least_real: float | None  # p(real) under which a picture is unlike the training images; None: D knows no others
 
+    def told(self) -> str:
+        """The temperature, in words."""
+        bound = ", the highest tried" if self.temperature > 0.99 * HIGHEST else ""
+        return f"temperature {self.temperature:.3f}{bound}, fitted on {self.fitted_on}"
+
 
 def of(run: restore.Restored, saved: dict[str, Any]) -> Calibration:
     """From the validation rows of the run, which its checkpoint tells, or else its labelled rows."""
@@ -35,7 +40,7 @@ def of(run: restore.Restored, saved: dict[str, Any]) -> Calibration:
         some = np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round().astype(int)
         real = evaluate.predict(run.averaged, images[some], run.device).real.sigmoid()
         least = real.double().quantile(UNLIKE).item()
-    return Calibration(fitted, f"{len(rows)} {name} training images", least)
+    return Calibration(fitted, f"{len(rows)} {name} images", least)
 
 
 def temperature(classes: Tensor, labels: Tensor, lowest: float) -> float:

@@ -136,7 +136,8 @@ def in_processes(lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
     def one(place: int) -> tuple[int, str]:
         if stopped:
             return _not_begun(lines[place])
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_POSITION": str(place % at_once)}
+        line = {"TQDM_POSITION": str(place % at_once)} if sys.stderr.isatty() else {}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", **line}
         with subprocess.Popen([sys.executable, SCRIPT, *lines[place]], stdout=subprocess.PIPE, text=True,
                               env=environment) as process:
             running.add(process)

@@ -130,8 +130,9 @@ def save(content: dict[str, Any], record: dict[str, Any], folder: Path, keep: in
             torch.save({"format": FORMAT, **record, **content}, file)
             file.flush()
             os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise UserError(f"{path}: cannot be written ({error}); free some space or choose another --train_dir") from None
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by its own bookkeeping
+        reason = getattr(error, "strerror", None) or "the disk took only a part"
+        raise UserError(f"{path}: cannot be written ({reason}); free some space or name another --train_dir") from None
     best = content["best"] and content["best"]["step"]
     for old in checkpoints(folder)[:-keep]:
         if old.name != f"model-{best}.pt":
@@ -178,7 +179,8 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore"):  # the refusal is ours to word
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged file fails in ways that torch does not enumerate
-        remedy = "delete it, and the run goes on from the one before" if _step(path) is not None else "name another"
+        before = _step(path) is not None and checkpoints(path.parent)[0] != path
+        remedy = "delete it, and the run goes on from the one before" if before else "name another"
         raise UserError(f"{path}: not a whole checkpoint of trainer.py; {remedy}") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None

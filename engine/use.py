@@ -104,8 +104,7 @@ def predict_run(options: Any, run: restore.Restored, saved: dict[str, Any], path
     found, look = predict.find(options.predict), predict.look(run, saved)
     read_by = calibration.of(run, saved)
     pictures, others = predict.write(run, found, look, read_by, options.output)
-    print(f"{options.output}: {pictures} pictures, {others} other files; temperature "
-          f"{read_by.temperature:.3f}, fitted on {read_by.fitted_on}")
+    print(f"{options.output}: {pictures} pictures, {others} other files; {read_by.told()}")
 
 
 def _needs_classifier(run: restore.Restored, flag: str) -> None:
@@ -119,8 +118,7 @@ def export_run(options: Any, run: restore.Restored, saved: dict[str, Any], path:
     found = calibration.of(run, saved)
     difference = export.write(target, run.averaged, found.temperature, run.data.arrays.test_image,
                               run.data.class_names, saved["data"]["resize"])
-    print(f"{target}: probabilities differ from the network's by {difference:.1e} at most; temperature "
-          f"{found.temperature:.3f}, fitted on {found.fitted_on}")
+    print(f"{target}: probabilities differ from the network's by {difference:.1e} at most; {found.told()}")
 
 
 ACTIONS = {"evaluate": evaluate_run, "generate": generate_run, "suggest": suggest_run, "predict": predict_run,

@@ -89,7 +89,7 @@ def test_a_set_of_the_users_own_cannot_pass_for_a_published_one(tmp_path):
         datasets.load("MNIST", tmp_path)
     own(tmp_path, "digits", "Digits")
     assert len(datasets.load("Digits", tmp_path).arrays.train_image) == 1437
-    with pytest.raises(UserError, match=r"Known: Digits, Circles, MNIST, Fashion, SVHN, CIFAR10$"):
+    with pytest.raises(UserError, match=rf"Known: {', '.join(datasets.DATASETS)}$"):
         datasets.load("imagenet", tmp_path)
 
 

@@ -74,7 +74,7 @@ def test_others_still_finish_when_some_fail(tmp_path, server):
 
 @pytest.mark.parametrize(("flags", "found"), [
     ((), "no data set is named"), (("--dataset",), "dataset"), (("--dataset", "MNSIT"), "did you mean MNIST"),
-    (("--dataset", "../mnist"), "--dataset: there is no '../mnist'"), (("--datasets", "MNIST"), "you mean --dataset"),
+    (("--dataset", "../mnist"), "--dataset: '../mnist' is not a name"), (("--datasets", "MNIST"), "you mean --dataset"),
     (("--all", "--trust_mirror"), "--mirror"), (("--all", "--timeout", "0"), "--timeout"),
     (("--all", "--timeout", "inf"), "--timeout"), (("--from_folder", "", "--dataset", "mine"), "--from_folder: name"),
     (("--dataset", "CIFAR10", "--mirror", "http://[::1"), "neither a folder nor an http or https address"),

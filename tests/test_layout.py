@@ -94,6 +94,7 @@ def test_validation_pictures_are_no_test_pictures_beside_some(folder):
 
 @pytest.mark.parametrize(("paths", "expected"), [
     (["seg_train/cat/{}.jpg", "seg_train/dog/{}.jpg", "seg_test/cat/{}.jpg"], "would be classes"),
+    (["seg_train/cat/{}.jpg", "seg_train/dog/{}.jpg"], "seg_train would be classes"),
     (["train/cat/{}.jpg", "train/dog/{}.jpg", "train/unlabelled/{}.jpg"], "unlabelled would be a class"),
     (["cat/train/{}.jpg", "cat/test/{}.jpg", "dog/train/{}.jpg", "dog/test/{}.jpg"], "has a folder t"),
     (["Cat.1{}.jpg", "cat.2{}.jpg", "dog.{}.jpg"], "Cat and cat differ in case alone"),

@@ -116,6 +116,17 @@ def test_a_set_of_torchvision():
     assert datasets.load("small", "datasets").spec.shape == (16, 16, 1)
 
 
+def test_what_a_class_of_torchvision_must_be_told_is_named():
+    with pytest.raises(UserError, match="EMNIST: must be told its split; write split="):
+        download.main(["--from_torchvision", "EMNIST", "--dataset", "letters"])
+
+
+def test_a_set_of_ones_own_is_not_downloaded():
+    assert download.main(["--from_torchvision", "fakedata", "size=40", "num_classes=2", "--dataset", "fake"]) == 0
+    with pytest.raises(UserError, match="--dataset fake: data of your own, which trainer"):
+        download.main(["--dataset", "fake"])
+
+
 def test_torchvisions_folders_of_pictures_are_read_as_ours_are(tmp_path):
     values = np.random.RandomState(0).randint(0, 65536, (2, 6, 16, 16)).astype(np.uint16)
     for name, pictures in zip(("a", "b"), values, strict=True):

@@ -112,11 +112,25 @@ def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.pipeline.AHEAD", 3)  # batches
     (tmp_path / "images").write_bytes(b"a head of nine thousand bytes".ljust(9000) + IMAGES.tobytes())
     mapped = np.memmap(tmp_path / "images", np.uint8, "r", 9000, IMAGES.shape)
-    places = [pipeline(), pipeline(place="host"), pipeline(mapped, "disk")]
+    places, walk = [pipeline(), pipeline(place="host"), pipeline(mapped, "disk")], Stream(SPLIT.pool, 7, 2, 6, 2)
     for position in (0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 9):  # jumps, as a resume makes one
         first, *others = [ours.images(ours.fetch(1, position)) for ours in places]
+        assert torch.equal(first[2].permute(0, 2, 3, 1), torch.from_numpy(IMAGES[walk.take(4 * position, 4)]))
         for other in others:
             assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_next_window_of_a_walk_is_read_ahead_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.pipeline.WINDOW", 6 * IMAGES[0].nbytes)
+    monkeypatch.setattr("datasets.pipeline.BLOCK", 2 * IMAGES[0].nbytes)
+    asked = []
+    monkeypatch.setattr(Storage, "read_ahead", lambda self, rows: asked.append(rows.tolist()))
+    IMAGES.tofile(tmp_path / "images")
+    ours = pipeline(np.memmap(tmp_path / "images", np.uint8, "r", 0, IMAGES.shape), "disk")
+    walk = Stream(SPLIT.pool, 7, 2, 6, 2)
+    for position in range(0, 19, 2):  # one epoch in windows of 6, 6, 6 and 1
+        ours.take("pool", 2, position, min(2, 19 - position))
+    assert asked == [walk.rows_of(number).tolist() for number in (1, 2, 3, 4)]
 
 
 def test_images_that_just_fit_are_not_counted_twice(build, monkeypatch):

@@ -221,6 +221,7 @@ def test_several_seeds_in_one_call(data_dir, tmp_path, monkeypatch):
     flags = [*TOY, "--data_dir", data_dir, "--steps", 4]
     done = trainer(*flags, "--seed", 5, 6, "--label_seed", 7, 8, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stderr  # the moves of a cursor, which a file has not
     configs = [json.loads(path.read_text())["settings"] for path in tmp_path.glob("train_dir/*/config.json")]
     assert sorted((c["seed"], c["label_seed"]) for c in configs) == [(5, 7), (6, 8)]
     right = [1 - int(m[1]) / int(m[2]) for m in re.finditer(r"\((\d+) of (\d+) wrong", done.stdout)]

@@ -37,6 +37,7 @@ BAD = {
     "embedded set on disk": (["--dataset", "Digits", "--labels", "10", "--data", "disk"], "--data disk: Digits"),
     "unknown term": (["--weight", "D/reel=1"], "D/supervised"),
     "weight of no number": (["--weight", "D/real=x"], "TERM=NUMBER"),
+    "a word without a flag": (["foo"], "foo: belongs to no flag"),
     "too many labels": (["--labels", "800"], "--labels 800"),
     "labels not divisible": (["--labels", "9"], "multiple of the 4 classes"),
     "batch over the pool": (["--batch_size", "81"], "--batch_size 81"),

@@ -232,11 +232,20 @@ def test_the_temperature_is_fitted_on_training_images_alone(runs, tmp_path):
     arrays = run.data.arrays
     other = arrays._replace(test_image=255 - arrays.test_image, test_label=np.roll(arrays.test_label, 1))
     assert calibration.of(run._replace(data=run.data._replace(arrays=other)), saved) == before
-    assert before.fitted_on == "50 validation training images"
+    assert before.fitted_on == "50 validation images"
     labels = datasets.load("Digits", tmp_path).arrays.train_label
     held = splits.choose(labels, 10, 50, 1, 50).validation
     classes = evaluate.predict(run.averaged, arrays.train_image[held], run.device).classes
     assert before.temperature == calibration.temperature(classes, torch.from_numpy(labels[held]), 0.05)
+
+
+def test_a_temperature_at_its_bound_is_told_as_that():
+    found = calibration.Calibration(10.5484, "92 validation images", None)
+    assert found.told() == "temperature 10.548, fitted on 92 validation images"
+    unsure = torch.zeros(4, 2)
+    unsure[:, 0] = torch.tensor([9.0, -9.0, 9.0, -9.0])
+    at_bound = calibration.temperature(unsure, torch.tensor([0, 0, 1, 1]), 0.05)
+    assert "temperature 20.000, the highest tried, fitted" in found._replace(temperature=at_bound).told()
 
 
 def test_validation_images_of_which_none_is_mistaken_make_nobody_surer(runs):
@@ -255,7 +264,7 @@ def test_labelled_images_learnt_by_heart_make_nobody_surer(runs, monkeypatch):
     monkeypatch.setattr(calibration.evaluate, "predict", lambda *args: Verdict(3.0 * sure, sure[:, 0], sure))
     found = calibration.of(run, saved)
     assert found.temperature == pytest.approx(1.0)
-    assert found.fitted_on == "50 labelled training images"
+    assert found.fitted_on == "50 labelled images"
 
 
 def test_the_page_of_a_run_tells_what_eval_json_holds(runs):
