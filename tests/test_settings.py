@@ -44,6 +44,7 @@ PUBLISHED = {
     ("sgan", "MNIST"): {"model": "mlp", "head": "explicit", "adversary": "minimax", "learning_rate_d": 1e-3,
                         "learning_rate_g": 3e-3},
     ("sgan", "Fashion"): {"learning_rate_d": 3e-4, "learning_rate_g": 3e-3},
+    ("sgan", "SVHN"): {"model": "conv-small", "learning_rate_d": 3e-4, "learning_rate_g": 3e-3},
     ("sgan", "Digits"): {"learning_rate_d": 6e-3, "learning_rate_g": 3e-3},
     ("ssgan", "CIFAR10"): {"model": "ssgan", "learning_rate_d": 1e-3, "learning_rate_g": 1e-3, "clip": 20},
     ("improved-gan", "MNIST"): {"model": "mlp", "learning_rate_d": 3e-3, "batch_size": 100, "labels": 100},
