@@ -273,8 +273,11 @@ def test_the_page_of_a_run_tells_what_eval_json_holds(runs):
     for what in (f"{result['accuracy']:.2%}", "50 images of the training set are labelled", "label seed 1",
                  result["data_digest"][:12], result["versions"]["training"]["torch"], "Salimans et al. 2016",
                  result["selection"], f"`{result['command']}`", f"{result['supervised_baseline']['accuracy']:.2%}",
-                 "those of 50 others were used for accuracies only"):
+                 "those of 50 others were used for accuracies only", f"likelihood {result['nll']:.4f} nats"):
         assert what in page
+    worst = sorted((row for row in result["per_class"] if row["errors"]), key=lambda row: -row["errors"])
+    told = re.search(r"Most mistakes: (.+)\.", page)[1].split(", ")
+    assert told == [f"{row['class']} ({row['accuracy']:.1%} right)" for row in worst[:3]]
 
 
 def test_pictures_that_cannot_be_written_leave_those_that_are_there(pictured):
