@@ -123,11 +123,10 @@ def test_every_place_gives_the_same_batches(tmp_path, monkeypatch):
 def test_the_next_window_of_a_walk_is_read_ahead_once(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.pipeline.WINDOW", 6 * IMAGES[0].nbytes)
     monkeypatch.setattr("datasets.pipeline.BLOCK", 2 * IMAGES[0].nbytes)
-    asked = []
-    monkeypatch.setattr(Storage, "read_ahead", lambda self, rows: asked.append(rows.tolist()))
     IMAGES.tofile(tmp_path / "images")
     ours = pipeline(np.memmap(tmp_path / "images", np.uint8, "r", 0, IMAGES.shape), "disk")
-    walk = Stream(SPLIT.pool, 7, 2, 6, 2)
+    asked, walk = [], Stream(SPLIT.pool, 7, 2, 6, 2)
+    monkeypatch.setattr(ours.storage, "read_ahead", lambda rows: asked.append(rows.tolist()))
     for position in range(0, 19, 2):  # one epoch in windows of 6, 6, 6 and 1
         ours.take("pool", 2, position, min(2, 19 - position))
     assert asked == [walk.rows_of(number).tolist() for number in (1, 2, 3, 4)]
