@@ -95,7 +95,7 @@ def test_named_rows_are_the_labelled_ones(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "said"), [("0\n6\n", "row 6 is named, but.*0 to 5"), ("-1", "row -1 is named"),
-                                            ("3 7", "row 7 is named"), ("1 1", "row 1 is named twice"),
+                                            ("1 3 7", "row 7 is named"), ("1 1", "row 1 is named twice"),
                                             ("2", "row 2 has no label"), ("1.5", "not a list of row numbers"),
                                             ("9" * 30, "not a list of row"), ("", "no image is named")])
 def test_rows_that_cannot_be_labelled_are_refused(text, said, tmp_path):
