@@ -66,8 +66,8 @@ class Training:
     def steps(self) -> Iterator[None]:
         """Train to the last step or until `stop` is set, step by step, and leave a checkpoint there."""
         cfg, state_ = self.cfg, self.state
-        # A position of None would hide TQDM_POSITION; in a file, the moves of a cursor are noise.
-        place = {} if self.line is None or not sys.stderr.isatty() else {"position": self.line}
+        # A position of None would hide TQDM_POSITION; in a file, the moves of a cursor between lines are noise.
+        place = {} if self.line is None else {"position": self.line * sys.stderr.isatty()}
         bar = tqdm(total=cfg.steps, initial=state_.step, desc=f"{cfg.recipe} {cfg.dataset}", unit="step",
                    dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10, file=TOLD, **place)
         try:

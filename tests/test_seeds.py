@@ -57,7 +57,9 @@ def test_runs_that_share_a_process_are_the_runs_alone(device, place, build, caps
     lanes = [world.Lane(where) if device == "cuda" else contextlib.nullcontext() for _ in range(4)]
     results = seeds.in_turns(["1", "2", "3", "4"], begin, lanes)
     assert [status for status, _ in results] == [0, 2, 0, 0]
-    said = capsys.readouterr().out.splitlines()
+    said, told = capsys.readouterr()
+    assert "\x1b" not in told  # the moves of a cursor, which a file has not
+    said = said.splitlines()
     assert [line[:3] for line in said if line[1:2] == ":"] == ["1: ", "2: ", "3: ", "4: "]
     for line in ("1", "3", "4"):
         alone = build(seed=int(line), **changes)
