@@ -126,10 +126,10 @@ class Config:
     0: 50, on a GPU a hundredth of the run, but at least 50 and at most 2000; of short runs a tenth."""
     eval_every: CountOrNone = 0
     """Steps between evaluations on the test set, for the curve only.
-    0: a twentieth of the run, but at most 2000, and so seldom that they take a few per cent of the time.
-    On a GPU a fifth of the run, but at most 5000, or if that is more a twentieth, but at most 10000."""
+    0: a twentieth of the run, at most 2000 (on a GPU a fifth, at most 5000; over 100,000 steps a twentieth, at most
+    10000), or more seldom where evaluation would take more than about 3 % of the time."""
     save_every: CountOrNone = 0
-    """Steps between checkpoints (0: as --eval_every)."""
+    """Steps between checkpoints (0: as --eval_every, but 2000 at most, on a GPU 10000)."""
     keep: Count = 2
     """Newest checkpoints kept."""
     prefix: str = "default"
@@ -153,7 +153,7 @@ class GanConfig(Config):
     learning_rate_g: Rate = 3e-4
     """Learning rate of the generator."""
     sample_every: CountOrNone = 0
-    """Steps between sample grids (0: as --eval_every)."""
+    """Steps between sample grids (0: as --eval_every, but 2000 at most, on a GPU 10000)."""
 
 
 ACTIONS = ("checkpoint", "dry_run")  # asked of one command, not a property of the run

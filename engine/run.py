@@ -129,17 +129,18 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     steps = cfg.steps or max(1, round(cfg.epochs * per_epoch))
     if steps > MOST_STEPS:
         raise UserError(f"--epochs {cfg.epochs:g}: these are {steps} steps; ask for {MOST_STEPS} at most")
-    # A step costs about as much as classifying 15 images for each image of a batch; both kinds of weights are tested.
-    watched = 2 * test + min(cfg.labels, WATCHED) + cfg.validation
-    seldom = math.ceil(watched / (15 * cfg.batch_size) / EVALUATION_SHARE)
+    recipe = recipes.find(cfg.recipe)
+    kinds = 2 if cfg.average and recipe.classifies else 1  # of weights that are tested
+    watched = kinds * test + min(cfg.labels, WATCHED) + cfg.validation
+    seldom = math.ceil(watched / (recipe.cost * cfg.batch_size) / EVALUATION_SHARE)
     least, most = INTERVALS[device]
     seldom = max(seldom, min(least, steps // 5))
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     shortest, longest = LOGGED[device]
     log_every = cfg.log_every or min(max(steps // 100, min(shortest, steps // 10), 1), longest)
     interval = cfg.eval_every or math.ceil(max(min(steps // 20, most), seldom) / log_every) * log_every
-    filled = {name: getattr(cfg, name) or interval for name in ("eval_every", "sample_every", "save_every")
-              if hasattr(cfg, name)}
+    intervals = {"eval_every": interval, "sample_every": min(interval, most), "save_every": min(interval, most)}
+    filled = {name: getattr(cfg, name) or found for name, found in intervals.items() if hasattr(cfg, name)}
     return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, log_every=log_every, **filled)
 
 

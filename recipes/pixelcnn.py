@@ -70,4 +70,4 @@ def players(cfg: Settings) -> tuple[Player]:
 
 
 RECIPE = Recipe("pixelcnn", "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517", Settings, published, players,
-                nets=("P",), init_images=lambda cfg: "pool", evaluated="density")
+                nets=("P",), init_images=lambda cfg: "pool", evaluated="density", cost=2)

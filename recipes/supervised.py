@@ -58,4 +58,5 @@ def players(cfg: Settings) -> tuple[Player]:
 
 
 RECIPE = Recipe("supervised", "the classifier of Salimans et al. 2016 without unlabelled images", Settings, published,
-                players, nets=("D",), init_images=lambda cfg: "labelled" if cfg.scales == "standardised" else None)
+                players, nets=("D",), cost=2,
+                init_images=lambda cfg: "labelled" if cfg.scales == "standardised" else None)

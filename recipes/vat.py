@@ -93,4 +93,4 @@ def players(cfg: Settings) -> tuple[Player]:
 
 
 RECIPE = Recipe("vat", "Miyato et al. 2018, Virtual Adversarial Training, arXiv:1704.03976", Settings, published,
-                players, nets=("D",))
+                players, nets=("D",), cost=8)
