@@ -71,23 +71,23 @@ class Config:
     dataset: str = "Digits"
     """Data set: Digits, Circles (both embedded), MNIST, Fashion, SVHN, CIFAR10, or one of your own."""
     recipe: str = "improved-gan"
-    """Training method: one file of recipes/."""
+    """Training method, one of the names above; the file of that name in recipes/ describes it."""
     model: str = "mlp"
-    """Pair of networks: one file of models/."""
+    """Networks (discriminator and, where the recipe has one, generator), one of the names above."""
     labels: Count = 100
     """Labelled training images, the same number of each class; every other label stays hidden."""
     label_seed: Seed = 1
-    """Which images are labelled. Several values: as many runs, each with one, as of --seed."""
+    """Chooses the labelled images. Several values: a run for each, paired with those of --seed."""
     labelled: str = ""
-    """In place of --labels and --label_seed: a file of row numbers, or all, for every label that the data set knows.
-    The rows are those of the labelled training images, as in labelled.txt of a run folder."""
+    """Which training images are labelled: a file of their row numbers, one a line, as labelled.txt of a run folder;
+    or all, for every label that the data set has. In place of --labels and --label_seed."""
     seed: Seed = 1
     """Initial weights, order of the images and noise. Several values (--seed 1 2 3): as many runs, and their mean."""
     validation: CountOrNone = 0
-    """Training images cut off (never trained on) to watch accuracy/validation.
+    """Training images held out (never trained on) to watch accuracy/validation, of those whose label is not used.
     0: none; with --select validation a fifth of the training images, 1000 at most."""
     select: Literal["last", "validation"] = "last"
-    """Checkpoint that counts: the last, or that with the best accuracy on validation images (of equals the first)."""
+    """Checkpoint that counts: the last, or the one with the best accuracy on validation images (if tied, the first)."""
     epochs: Annotated[float, Within(1e-6)] = 100.0
     """Passes over the unlabelled images."""
     steps: CountOrNone = 0
@@ -99,7 +99,7 @@ class Config:
     decay_from: Share = 1.0
     """Share of the training after which the learning rates fall linearly to 0 (1: never)."""
     flip: bool = False
-    """Mirror every other real image left to right, at random."""
+    """Mirror each real image left to right with probability 1/2."""
     shift: CountOrNone = 0
     """Move real images by up to so many pixels along each axis, at random."""
     average: Annotated[float, Within(0, 0.9999999)] = 0.9999
@@ -112,12 +112,12 @@ class Config:
     """Where the training images lie: in the device's memory, in the host's, or in their file.
     auto: the first of these whose free memory is twice what they need."""
     precision: Precision = "auto"
-    """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it).
+    """Arithmetic of products and convolutions (auto: bfloat16 where the hardware multiplies it, else float32).
     Losses, averages and evaluation are always float32."""
     threads: Threads = 0
     """Threads of a CPU (0: as many as the networks keep busy). The results of another number differ in rounding."""
     graph: bool = True
-    """On CUDA, replay each player's update as one graph of kernels."""
+    """On CUDA, record each player's update (that of D, that of G) as a CUDA graph and replay it."""
     compile: bool = False
     """Let torch.compile make the losses, and on CUDA the batches, Adam and the average.
     It takes up to a minute at the start, and results differ in rounding."""
@@ -139,7 +139,7 @@ class Config:
     data_dir: Path = Path("datasets")
     """Folder of the data sets (<name>/data.h5), as written by download.py."""
     checkpoint: str = ""
-    """Run folder or model-<step>.pt to go on from; its settings are kept."""
+    """Run folder or model-<step>.pt to resume from; its settings are kept."""
     dry_run: bool = False
     """Print the resolved settings and stop."""
 
@@ -208,7 +208,7 @@ def flags(argv: Sequence[str]) -> list[str]:
     """Names of the flags given, with `_`; UserError for one given twice."""
     names = [word.partition("=")[0].replace("-", "_").lstrip("_") for word in argv if word.startswith("--")]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"--{twice[0]}: given twice; several values go behind one flag")
+        raise UserError(f"--{twice[0]}: given twice; write all values after one flag")
     return names
 
 

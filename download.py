@@ -33,7 +33,7 @@ class Settings(folder.Options):
     transposed: bool = False
     """Of --from_file: exchange rows and columns (SSGAN-Tensorflow stores CIFAR10 so)."""
     suggest: Annotated[int | None, Within(1, 10_000)] = None
-    """Write a table and a picture of so many training images to label first."""
+    """Suggest so many training images to label first: writes a table and a picture of them."""
     all: bool = False
     """Get every data set."""
     data_dir: Path = Path("datasets")
@@ -43,7 +43,7 @@ class Settings(folder.Options):
     trust_mirror: bool = False
     """Check files against <mirror>/SHA256SUMS instead of the upstream digests."""
     timeout: Annotated[float, Within(0.001, 86_400)] = 30.0
-    """Seconds without a byte after which a server is given up."""
+    """Give up a server after so many seconds without a byte."""
 
 
 # What is asked for, and the flags that go with it beside --dataset and --data_dir.

@@ -1,4 +1,4 @@
-"""Evaluate a trained classifier (or density model) on the whole test set and draw its run; or put it to use.
+"""Evaluate a trained classifier (or density model) on the whole test set and draw its run, or put it to use.
 
     python evaler.py --checkpoint train_dir                        # the checkpoint written last
     python evaler.py --checkpoint RUN/model-420.pt                 # a certain one
@@ -23,10 +23,10 @@ class Options:
     """Settings of one evaluation; everything else is in the checkpoint."""
 
     checkpoint: tuple[str, ...]
-    """Run folder, folder of runs (the one that wrote last), or a model-<step>.pt.
-    Of several runs that differ in their seeds the mean."""
+    """Run folder, folder of runs (of these the one that wrote a checkpoint last), or a model-<step>.pt.
+    Several runs that differ only in their seeds: their mean and standard deviation."""
     publish: bool = False
-    """Copy the pictures to figure/result/<dataset>/, over those that are there."""
+    """Copy the pictures to figure/result/<dataset>/, replacing those that are there."""
     device: str = ""
     """auto, cpu, cuda or cuda:N; if not given, as in training where this machine has that."""
     data_dir: str = ""
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--checkpoint: name a run folder, a folder of runs or a model-<step>.pt")
     if len(options.checkpoint) > 1:
         if given := sorted(set(flags(argv)) - SHARED):
-            raise UserError(f"--{given[0]}: of one run; name one behind --checkpoint")
+            raise UserError(f"--{given[0]}: is for one run; name only one after --checkpoint")
         mean.over(options.checkpoint, options.data_dir, options.device)
         return
     path, saved = state.selected(options.checkpoint[0])

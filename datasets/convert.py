@@ -203,10 +203,10 @@ class Scale:
         """The same images as uint8."""
         whole = self.kind == "whole numbers"
         if whole and 0 <= self.low <= self.high <= 1:
-            raise UserError(f"--from_file {self.path}: its images hold no whole numbers but 0 and 1, of 255 for white; "
+            raise UserError(f"--from_file {self.path}: its images hold no whole numbers but 0 and 1, but white is 255; "
                             "store truth values, or multiply them by 255")
         if 2 <= self.high < DARK:
-            raise UserError(f"--from_file {self.path}: no value is above {self.high:g}, of 255 for white; if "
+            raise UserError(f"--from_file {self.path}: no value is above {self.high:g}, but white is 255; if "
                             f"{self.high:g} is white, multiply them by {255 / self.high:g}")
         if images.dtype == np.uint8:
             return np.ascontiguousarray(images)

@@ -45,8 +45,8 @@ class Options:
     grey: bool = False
     """One channel of grey in place of three of colour."""
     labels: str = ""
-    """Table (CSV): of --from_folder with the columns file and label (pictures that it does not label are unlabelled).
-    Without --from_folder, labels for a data set of your own, with the columns row and label."""
+    """Table (CSV). With --from_folder: columns file and label; pictures that are not in it are unlabelled.
+    Without --from_folder: labels for a data set of your own, columns row and label."""
     test_share: Annotated[float, Within(0.001, 0.9)] = 0.2
     """Share of each class that is held out as test images where there is no test folder."""
     seed: Seed = 1
@@ -189,8 +189,8 @@ def _arrays(kept: Sequence[Picture], names: Sequence[str], look: photo.Look, pix
                         "same; add others")
     rows = np.memmap(pixels, np.uint8, "r", shape=(len(kept), *look.shape))
     if (brightest := rows.max()) < DARK:
-        raise UserError(f"--from_folder: no value of any picture is above {brightest}, of 255 for white; scale them "
-                        "first (of 16 bits a pixel all are taken to be used)")
+        raise UserError(f"--from_folder: no value of any picture is above {brightest}, but white is 255; scale them "
+                        "first (pictures of 16 bits are read as using all 16)")
     return h5.Arrays(rows[test:], labels[test:], rows[:test], labels[:test])
 
 

@@ -151,8 +151,8 @@ class Table:
     def unused(self, files: Sequence[str]) -> list[str]:
         """The lines that name none of the files. UserError where this is said of all."""
         if files and self.labels and not self.used:
-            raise UserError(f"--labels {self.path}: no line names a picture, which is called like {shown(files[0])}, "
-                            f"not like {shown(next(iter(self.labels)))}")
+            raise UserError(f"--labels {self.path}: no line names a picture; pictures are called like "
+                            f"{shown(files[0])}, lines like {shown(next(iter(self.labels)))}")
         return [path for path in self.labels if path not in self.used]
 
 

@@ -25,11 +25,11 @@ def make(settings: Any, how: str) -> None:
           f"{len(data.arrays.test_label)} test images of {height} x {width} x {channels}, {data.spec.classes} classes"
           f"{f' ({_some(data.class_names)})' if data.class_names else ''}; {data.source}", flush=True)
     if data.class_names and len(data.arrays.test_label) < FEW:
-        print(f"Each test image is {100 / len(data.arrays.test_label):.1f} points of an accuracy; more would tell more",
-              flush=True)
+        print(f"Only {len(data.arrays.test_label)} test images: each is {100 / len(data.arrays.test_label):.1f} "
+              "percentage points of the accuracy; more images would measure it more finely", flush=True)
     untested = [name for k, name in enumerate(data.class_names) if k not in data.arrays.test_label]
     if untested:
-        print(f"No test image is of {_some(untested)}: no accuracy tells of that", flush=True)
+        print(f"No test image is of {_some(untested)}: the test accuracy says nothing of these classes", flush=True)
 
 
 def _made(target: Path, name: str, settings: Any, how: str) -> h5.Data:
@@ -67,7 +67,7 @@ def _from_file(target: Path, name: str, settings: Any) -> h5.Data:
     train, copies = convert.apart(train, test, what)
     train, test, classes = convert.trained_classes(train, test, what)
     if doubtful := convert.doubtful(train):
-        print(f"{what}: {doubtful} training images are there once more under another class", flush=True)
+        print(f"{what}: {doubtful} training images also stand under another class", flush=True)
     arrays = h5.Arrays(*train, *test)
     if settings.transposed:
         arrays = arrays._replace(train_image=train.images.swapaxes(1, 2), test_image=test.images.swapaxes(1, 2))

@@ -28,7 +28,8 @@ def choose(labels: np.ndarray, classes: int, count: int, label_seed: int, valida
         labelled = _balanced(walked, order, classes, count)
     spare = order[(walked >= 0) & ~np.isin(order, labelled)]
     if not 0 <= validation <= len(spare):
-        raise UserError(f"--validation {validation}: {len(spare)} labelled training images are left for it")
+        raise UserError(f"--validation {validation}: only {len(spare)} training images have a label that is not "
+                        "used for training; hold out no more")
     return of(labelled, np.sort(spare[len(spare) - validation:]), len(labels))
 
 

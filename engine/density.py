@@ -68,7 +68,8 @@ def given(cfg: Config, data: Data, pixels: Pixels, device: torch.device,
                         f"--recipe pixelcnn --dataset {data.spec.name}")
     if trained["data"]["digest"] != data.digest:
         raise UserError(f"--density {path}: trained on other images ({trained['settings']['dataset']}, digest "
-                        f"{trained['data']['digest'][:12]}) than those of {data.spec.name} ({data.digest[:12]})")
+                        f"{trained['data']['digest'][:12]}) than those of {data.spec.name} ({data.digest[:12]}); "
+                        f"train one with --recipe pixelcnn --dataset {data.spec.name}")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     if before and bytes(before["digest"].tolist()) != digest:

@@ -70,7 +70,8 @@ def write(path: Path, D: nn.Module, temperature: float, images: np.ndarray, clas
                         "to .pt2") from None
     except torch.onnx.OnnxExporterError as error:
         reason = brief(error.__cause__ or error)
-        raise UserError(f"--export {path}: the network cannot be told in ONNX ({reason}); export to .pt2") from None
+        raise UserError(f"--export {path}: the network cannot be expressed in ONNX ({reason}); export to .pt2"
+                        ) from None
     except OSError as error:
         raise UserError(f"--export {path}: cannot be written ({error.strerror or error}); name another place") from None
     return difference

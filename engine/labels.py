@@ -67,7 +67,8 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
         raise UserError(f"--suggest {count}: {data.spec.name} has no classes, so that it takes no labels; make it "
                         "again with some of each class")
     if count > len(images) - len(known):
-        raise UserError(f"--suggest {count}: training images without a label: {len(images) - len(known)}")
+        raise UserError(f"--suggest {count}: only {len(images) - len(known)} training images are left to suggest; "
+                        "ask for no more")
     rows = choice.typical(features, known, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / ("suggest.txt" if every else "suggest.csv")
@@ -85,8 +86,8 @@ def ask(folder: Path, data: h5.Data, home: Path, features: np.ndarray, known: np
     except OSError as error:
         raise UserError(f"{folder / 'suggest.png'}: cannot be written ({error.strerror})") from None
     words, script, flag = (
-        (f"All labels are there. Train with those of these rows ({len(known)} known, {len(rows)} new):", "trainer",
-         "labelled") if every else ("Fill in the classes, then:", "download", "labels"))
+        (f"Every training image has a label. To train with those of these rows alone ({len(known)} known, {len(rows)} "
+         "new):", "trainer", "labelled") if every else ("Fill in the classes, then:", "download", "labels"))
     following = (command.line(dataclasses.replace(cfg, labelled=str(table), data_dir=home.parent), data.spec)
                  if every and cfg else _command(script, data, home.parent, f"--{flag}", table))
     print(table, folder / "suggest.png", words, following, sep="\n")

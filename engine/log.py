@@ -79,7 +79,8 @@ class Log:
             if not os.path.samestat(os.fstat(before.fileno()), os.stat(path)):
                 raise UserError(f"{folder}: {BUSY}")
             if state.checkpoints(folder)[-1:] != ([read] if read else []):
-                raise UserError(f"{folder}: was gone on with meanwhile; ask again")
+                raise UserError(f"{folder}: another process has trained this run further; run the command "
+                                "again")
             self._begin(path, step)
         self.board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if not step:

@@ -216,7 +216,7 @@ class Training:
         kept = state.checkpoints(self.folder)
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there was no checkpoint yet"
         return UserError(f"{what} is not finite at step {step}; {where}.\n"
-                         "Lower learning rates, or weights of terms nearer to 1, may help")
+                         "Try lower learning rates, or --weight factors nearer to 1")
 
     def _save(self) -> None:
         self._check()

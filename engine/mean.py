@@ -36,9 +36,8 @@ def tell(runs: list[dict[str, Any]], folder: Path, **common: Any) -> None:
         return
     found = {"mean": statistics.mean(shares), "standard_deviation": statistics.stdev(shares), "n": len(shares)}
     missing = len(runs) - len(shares)
-    print(f"test accuracy {100 * found['mean']:.2f} ± {100 * found['standard_deviation']:.2f} % (mean and standard "
-          f"deviation, by n - 1, of {len(shares)} runs"
-          f"{f'; {missing} more did not come to their end' if missing else ''})")
+    print(f"test accuracy {100 * found['mean']:.2f} ± {100 * found['standard_deviation']:.2f} % (mean and sample "
+          f"standard deviation of {len(shares)} runs{f'; {missing} more did not finish' if missing else ''})")
     path = folder / f"seeds-{time.strftime('%Y%m%d-%H%M%S')}.json"
     report.write(path, {**found, **common, "runs": runs})
     print(path)

@@ -47,7 +47,7 @@ def command_lines(argv: Sequence[str]) -> list[list[str]]:
     if len(set(map(tuple, lines))) < count:
         raise UserError("--seed, --label_seed: two of these runs would be the same; give each pair once")
     if "checkpoint" in names:
-        raise UserError("--seed: several seeds are new runs; go on with each by its own --checkpoint")
+        raise UserError("--seed: several seeds are new runs; resume each run by a --checkpoint command of its own")
     return lines
 
 
@@ -73,7 +73,7 @@ def train(lines: Sequence[Sequence[str]], begin: Begin, device: torch.device, fo
             for line, (status, said) in zip(lines, results, strict=True)]
     mean.tell(runs, folder)
     if any(status == 130 for status, _ in results):
-        print("Go on with each run that stopped and start those that were not begun; then the mean is told by\n"
+        print("Resume each run that stopped and start those that were not begun; then print the mean with\n"
               "python evaler.py --checkpoint RUN1 RUN2 ...", file=sys.stderr)
     return max(status for status, _ in results)
 

@@ -20,11 +20,11 @@ def prepare(run: Run, path: Path | None) -> Training:
     """The run, new or gone on with from that checkpoint, ready to train in its folder, which it prints."""
     cfg, training = run.cfg, in_folder(run, path.parent, path) if path else in_new_folder(run)
     if training.finished:
-        print(f"{training.folder}: finished before, at step {cfg.steps}; go further with --steps", file=TOLD)
+        print(f"{training.folder}: finished already, at step {cfg.steps}; a larger --steps trains on", file=TOLD)
     hidden = int((run.data.arrays.train_label >= 0).sum()) - cfg.labels - cfg.validation
     if hidden > 0 and not published(cfg.dataset):
-        print(f"{hidden} more labels of {cfg.dataset} stay hidden; --labels NUMBER or --labelled all takes more",
-              file=TOLD)
+        print(f"{hidden} more labels of {cfg.dataset} stay hidden; --labels NUMBER uses more of them, --labelled all "
+              "every one", file=TOLD)
     print(f"{cfg.recipe} on {cfg.dataset}: {cfg.labels} of {len(run.pipeline.split.pool)} images labelled, "
           f"{cfg.steps} steps in {cfg.precision} on {run.device}, images {WHERE[run.pipeline.storage.place]}, "
           f"folder {training.folder}", file=TOLD)

@@ -184,8 +184,8 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a whole checkpoint of trainer.py; {remedy}") from None
     if not isinstance(saved, dict) or saved.keys() != KEYS or saved["format"] != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
-        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}, or other contents); not "
-                        "written by trainer.py of this version")
+        raise UserError(f"{path}: not a checkpoint of format {FORMAT} (found {found!r}, or other contents); name "
+                        "one that this version of trainer.py wrote, or use the version that wrote it")
     return saved
 
 

@@ -79,12 +79,12 @@ class Settings(GanConfig):
     consistency: Annotated[float, Within(0)] = 0.0
     """Weight of the distance between the class probabilities of two passes of an unlabelled image (0: left out)."""
     warp: Share = 0.0
-    """Of --consistency and --balance: how far the images of their second pass are moved, turned, scaled and sheared.
-    At random, by up to this share of half an image's side."""
+    """How far the images of the second pass of --consistency and --balance are moved, turned, scaled and sheared:
+    each at random, by up to this share of half an image's side."""
     warp_labelled: bool = False
     """Warp the labelled images as far as --warp says, too."""
     teacher: bool = False
-    """Compare, for --consistency, with what the averaged weights say of the image, not with its first pass."""
+    """With --consistency, compare with the prediction of the averaged weights, not with that of the first pass."""
     ramp_up: Share = 0.0
     """Share of the training over which the weight of --consistency rises (0: it does not)."""
     balance: Annotated[float, Within(0)] = 0.0
@@ -92,9 +92,9 @@ class Settings(GanConfig):
     data_init: bool = True
     """Begin with the data-dependent initialisation (no: scales of 1, biases of 0)."""
     generator_output: Literal["sigmoid", "softplus"] = "sigmoid"
-    """What makes pixels of the generator's outputs (--model mlp)."""
+    """Output activation of the generator (--model mlp)."""
     adam_eps: Literal["inside", "outside"] = "inside"
-    """Where Adam's eps of 1e-8 stands: inside the root, or outside."""
+    """Where Adam adds its eps of 1e-8: inside the square root, or outside it as PyTorch does."""
     again_above: Annotated[float, Within(0)] = 0.0
     """Loss of the generator above which it makes another update with the same unlabelled images (0: never).
     From the third epoch on."""

@@ -48,12 +48,12 @@ class Settings(GanConfig):
     epsilon: Annotated[float, Within(0)] = 20.0
     """Length of the step from a generated image along the manifold, in the range of the pixels that D sees."""
     eta: Annotated[float, Within(0)] = 1.0
-    """Length of the step of z that finds the direction."""
+    """Length of the step of z that gives the direction along the manifold."""
     pool: Literal["average", "max"] = "max"
     """Global pool of conv-small."""
     scales: Literal["standardised", "trained"] = "trained"
-    """Of conv-small's weight norm: all trained, from 1, or those of the data-dependent initialisation.
-    Of the latter only the last is trained."""
+    """Scales of conv-small's weight norm. trained: all start at 1 and are trained.
+    standardised: set by the data-dependent initialisation; only the last layer's is trained."""
 
 
 def published(spec: Spec) -> dict:

@@ -64,7 +64,7 @@ class Settings(GanConfig):
     deconv_type: Literal["bilinear", "nn", "transpose"] = "bilinear"
     """Upsampling of the generator (--model ssgan)."""
     outputs: Literal["softmax", "sigmoid"] = "softmax"
-    """The K+1 outputs: a softmax and a saturating generator, or a sigmoid each and a non-saturating one."""
+    """The K+1 outputs: a softmax, with a saturating generator loss, or a sigmoid each, with a non-saturating one."""
     update_rate: Updates = 1
     """Updates of the generator in a step."""
     update_rate_d: Updates = 1
@@ -78,9 +78,9 @@ class Settings(GanConfig):
     reconstruction: Annotated[float, Within(0)] = 10.0
     """Weight of the reconstruction at the first step."""
     reconstruction_steps: Count = 1500
-    """Updates, of either net, over which that weight falls to 0."""
+    """Updates, those of D and G together, over which that weight falls to 0."""
     reconstruction_end: Annotated[float, Within(0)] = 0.0
-    """Weight below which it does not fall."""
+    """Weight at which that fall ends."""
 
 
 def published(spec: Spec) -> dict:

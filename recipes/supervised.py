@@ -27,7 +27,7 @@ class Settings(Config):
     optimiser: Literal["adam", "sgd"] = "adam"
     """adam as in improved-gan, or sgd with momentum 0.9 and weight decay 0.0001."""
     adam_eps: Literal["inside", "outside"] = "inside"
-    """Where Adam's eps of 1e-8 stands: inside the root, or outside."""
+    """Where Adam adds its eps of 1e-8: inside the square root, or outside it as PyTorch does."""
     beta1: Annotated[float, Within(0, 0.999)] = 0.5
     """How much of the mean gradient Adam keeps from step to step."""
     pool: Literal["average", "max"] = "average"

@@ -66,7 +66,7 @@ def test_onnx_gives_the_same_probabilities(model, tmp_path):
 
 def test_a_network_that_onnx_cannot_tell_is_refused(tmp_path):
     pytest.importorskip("onnxscript", reason="needs requirements-onnx.txt")
-    with pytest.raises(UserError, match=r"cannot be told in ONNX .*; export to \.pt2"):
+    with pytest.raises(UserError, match=r"cannot be expressed in ONNX .*; export to \.pt2"):
         export.write(tmp_path / "c.onnx", discriminator("mlp-minibatch"), 1.0, IMAGES, NAMES, "crop")
     assert list(tmp_path.iterdir()) == []
 

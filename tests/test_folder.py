@@ -133,7 +133,7 @@ def test_two_labels_of_a_picture_are_told_whatever_else_is_the_same(tmp_path, pi
 def test_pictures_that_are_all_dark_are_refused(tmp_path, pictures):
     for file in pictures.rglob("*.png"):
         Image.fromarray(np.asarray(Image.open(file).convert("L")).astype(np.uint16) * 16).save(file)  # 12 bits of 16
-    with pytest.raises(UserError, match=r"no value of any picture is above \d+, of 255 for white"):
+    with pytest.raises(UserError, match=r"no value of any picture is above \d+, but white is 255"):
         made(pictures, tmp_path / "data" / "pets")
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 

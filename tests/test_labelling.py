@@ -210,7 +210,8 @@ def test_a_run_is_evaluated_and_gone_on_with_when_labels_were_added_and_correcte
              "--eval_every=3", "--save_every=3"]
     for name in ("whole", "resumed"):
         assert trainer.main([*words, f"--train_dir={name}"]) == 0
-    assert "13 more labels of toy stay hidden; --labels NUMBER or --labelled all takes more" in capsys.readouterr().err
+    assert "13 more labels of toy stay hidden; --labels NUMBER uses more of them, --labelled all every one" in \
+        capsys.readouterr().err
     whole, resumed = (next(Path(name).iterdir()) for name in ("whole", "resumed"))
     (resumed / "model-6.pt").unlink()
     before = evaluated(resumed), table(resumed)

@@ -148,7 +148,8 @@ def test_minus_one_in_a_table_is_no_class(folder, tmp_path):
         table.write_text(f"file,label\n0.jpg,cat\n1.jpg,dog\n2.jpg,{none}\n")
         assert f"line 4: label {none}; leave the field empty" in refused(folder, str(table))
     table.write_text("file,label\n/home/me/0.jpg,cat\n/home/me/1.jpg,dog\n")
-    assert "no line names a picture, which is called like 0.jpg, not like /home/me/0.jpg" in refused(folder, str(table))
+    assert "no line names a picture; pictures are called like 0.jpg, lines like /home/me/0.jpg" in \
+        refused(folder, str(table))
 
 
 @pytest.mark.parametrize("train", ["labelled", "train", "Labeled"])

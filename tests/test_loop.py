@@ -39,7 +39,7 @@ def test_a_run_that_was_gone_on_with_meanwhile_keeps_its_curves(stopped):
     run, path = command.asked(again)
     assert loop.train([gone_on(again)]) == [None]
     curves = (folder / "metrics.jsonl").read_text()
-    with pytest.raises(UserError, match="was gone on with meanwhile; ask again"):
+    with pytest.raises(UserError, match="another process has trained this run further; run the command again"):
         start.prepare(run, path)
     assert (folder / "metrics.jsonl").read_text() == curves
 

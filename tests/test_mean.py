@@ -40,7 +40,7 @@ def test_it_is_of_what_the_trainer_measured(train, capsys):
     assert len(set(shares)) > 1
     evaluate(*folders)
     said = capsys.readouterr().out
-    expected = f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and standard deviation"
+    expected = f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and sample standard deviation"
     assert expected in said
     written = json.loads(next(folders[0].parent.glob("seeds-*.json")).read_text())
     assert written["configuration"]["--steps"] == 1
@@ -133,5 +133,5 @@ def test_a_mean_needs_two_runs(train):
 
 
 def test_what_needs_one_run_is_refused_for_several():
-    with pytest.raises(UserError, match="--suggest: of one run"):
+    with pytest.raises(UserError, match="--suggest: is for one run; name only one"):
         evaler.main(["--checkpoint", "a", "b", "--suggest", "5"])

@@ -152,7 +152,7 @@ def test_a_mean_tells_of_the_runs_that_are_not_in_it(build, tmp_path, monkeypatc
             (0, f"test accuracy 80.00% (2 of 10 wrong)\ndraw with: --checkpoint {tmp_path / 'run3'}")]
     monkeypatch.setattr(seeds, "outcomes", lambda *_: said)
     assert seeds.train([["--seed", str(seed)] for seed in (1, 2, 3)], None, torch.device("cpu"), tmp_path) == 2
-    assert "85.00 ± 7.07 % (mean and standard deviation, by n - 1, of 2 runs; 1 more did not come to their end)" in \
+    assert "85.00 ± 7.07 % (mean and sample standard deviation of 2 runs; 1 more did not finish)" in \
         capsys.readouterr().out
     told, = (json.loads(path.read_text()) for path in tmp_path.glob("seeds-*.json"))
     assert [(run.get("run"), run.get("seed")) for run in told["runs"]] == [("run1", 1), (None, None), ("run3", 3)]

@@ -204,7 +204,7 @@ def test_a_run_keeps_the_versions_and_lengths_that_it_had(data_dir, tmp_path):
 def test_a_finished_run_says_that_it_is(finished):
     done = trainer("--checkpoint", only_run(finished[0]), cwd=finished[0])
     assert done.returncode == 0
-    assert "finished before, at step 40; go further with --steps" in done.stderr
+    assert "finished already, at step 40; a larger --steps trains on" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["host", "disk"])
