@@ -63,13 +63,13 @@ def test_without_classes_every_row_is_in_the_pool():
     split = splits.choose(np.full(9, -1), 0, 0, 1, 0)
     assert [rows.tolist() for rows in split] == [[], [], list(range(9))]
     assert {rows.dtype.name for rows in split} == {"int64"}
-    with pytest.raises(UserError, match="--validation 2: 0 labelled"):
+    with pytest.raises(UserError, match="--validation 2: only 0 training images"):
         splits.choose(np.full(9, -1), 0, 0, 1, 2)
 
 
 @pytest.mark.parametrize(("count", "validation", "message"), [
     (0, 0, "multiple of the 10 classes"), (7, 0, "multiple"), (55, 0, "multiple"), (-10, 0, "multiple"),
-    (2000, 0, "needs 200 images of each class"), (50, 951, "950 labelled"), (50, -1, "--validation -1")])
+    (2000, 0, "needs 200 images of each class"), (50, 951, "only 950 training images"), (50, -1, "--validation -1")])
 def test_what_cannot_be_had_is_refused(count, validation, message):
     with pytest.raises(UserError, match=message):
         splits.choose(LABELS, 10, count, 1, validation)
