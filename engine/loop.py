@@ -129,7 +129,7 @@ class Training:
             bar.set_description_str(f"{what}testing: ", refresh=sys.stderr.isatty())  # it may take minutes
             self._evaluate(bar)
             bar.set_description_str(what, refresh=False)
-        if step % getattr(cfg, "sample_every", cfg.eval_every) == 0 or last:
+        if step % getattr(cfg, "sample_every", cfg.save_every) == 0 or last:
             self._pictures()
         if step % cfg.save_every == 0 or (self.state.best and self.state.best["step"] == step):
             self._save()  # of the last step, `steps` does

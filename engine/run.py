@@ -138,8 +138,11 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     shortest, longest = LOGGED[device]
     log_every = cfg.log_every or min(max(steps // 100, min(shortest, steps // 10), 1), longest)
-    interval = cfg.eval_every or math.ceil(max(min(steps // 20, most), seldom) / log_every) * log_every
-    intervals = {"eval_every": interval, "sample_every": min(interval, most), "save_every": min(interval, most)}
+    often, looks = (math.ceil(max(min(steps // 20, most), least) / log_every) * log_every for least in (1, seldom))
+    looks = cfg.eval_every or looks
+    # Samples and checkpoints cost a CPU next to nothing.
+    often = min(looks, most) if cfg.eval_every or device == "cuda" else often
+    intervals = {"eval_every": looks, "sample_every": often, "save_every": often}
     filled = {name: getattr(cfg, name) or found for name, found in intervals.items() if hasattr(cfg, name)}
     return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, log_every=log_every, **filled)
 
