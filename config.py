@@ -129,8 +129,8 @@ class Config:
     0: a twentieth of the run, at most 2000 (on a GPU a fifth, at most 5000; over 100,000 steps a twentieth, at most
     10000), or more seldom where evaluation would take more than about 3 % of the time."""
     save_every: CountOrNone = 0
-    """Steps between checkpoints, at most 2000 (on a GPU 10000) if not given.
-    0: as --eval_every if that is given or on a GPU, else a twentieth of the run."""
+    """Steps between checkpoints.
+    0: a twentieth of the run, at most 2000 (on a GPU what 0 is for --eval_every, at most 10000)."""
     keep: Count = 2
     """Newest checkpoints kept."""
     prefix: str = "default"
@@ -154,7 +154,7 @@ class GanConfig(Config):
     learning_rate_g: Rate = 3e-4
     """Learning rate of the generator."""
     sample_every: CountOrNone = 0
-    """Steps between sample grids (0: as --save_every if that is not given)."""
+    """Steps between sample grids (0: what 0 is for --save_every)."""
 
 
 ACTIONS = ("checkpoint", "dry_run")  # asked of one command, not a property of the run

@@ -139,10 +139,8 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     shortest, longest = LOGGED[device]
     log_every = cfg.log_every or min(max(steps // 100, min(shortest, steps // 10), 1), longest)
     often, looks = (math.ceil(max(min(steps // 20, most), least) / log_every) * log_every for least in (1, seldom))
-    looks = cfg.eval_every or looks
-    # Samples and checkpoints cost a CPU next to nothing.
-    often = min(looks, most) if cfg.eval_every or device == "cuda" else often
-    intervals = {"eval_every": looks, "sample_every": often, "save_every": often}
+    written = often if device == "cpu" else min(looks, most)  # samples and checkpoints cost a CPU next to nothing
+    intervals = {"eval_every": looks, "sample_every": written, "save_every": written}
     filled = {name: getattr(cfg, name) or found for name, found in intervals.items() if hasattr(cfg, name)}
     return dataclasses.replace(cfg, steps=steps, epochs=steps / per_epoch, log_every=log_every, **filled)
 

@@ -104,9 +104,9 @@ def test_progress_of_images_is_a_grid_or_nothing(build):
 def rings(tmp_path_factory):
     """A run on Circles and its baseline, evaluated: the run's folder and eval.json."""
     runs = tmp_path_factory.mktemp("rings")
-    short = ["--dataset=circles", "--labels=4", "--steps=300", "--eval_every=100", "--device=cpu",
-             "--precision=float32", f"--train_dir={runs}"]
-    for flags in (["--recipe=supervised", "--prefix=alone"], ["--prefix=gan"]):
+    short = ["--dataset=circles", "--labels=4", "--steps=300", "--eval_every=100", "--save_every=100",
+             "--device=cpu", "--precision=float32", f"--train_dir={runs}"]
+    for flags in (["--recipe=supervised", "--prefix=alone"], ["--prefix=gan", "--sample_every=100"]):
         assert trainer.main([*short, *flags]) == 0
     (folder,) = runs.glob("gan-*")
     return folder, evaluated(folder)

@@ -91,8 +91,3 @@ def test_settings_are_the_papers(recipe, dataset, data_dir):
 def test_looks_at_a_run_take_little_of_its_time(device, steps, looks, written, logged, settings):
     cfg = engine_run.scheduled(engine_run.resolve(settings(steps=steps, batch_size=100)), 50_000, 10_000, device)
     assert (cfg.eval_every, cfg.save_every, cfg.sample_every, cfg.log_every) == (looks, written, written, logged)
-
-
-def test_samples_and_checkpoints_follow_a_given_eval_every(settings):
-    cfg = engine_run.scheduled(engine_run.resolve(settings(steps=600, eval_every=7)), 50_000, 10_000, "cpu")
-    assert (cfg.eval_every, cfg.save_every, cfg.sample_every) == (7, 7, 7)

@@ -23,8 +23,8 @@ from engine.log import read_metrics
 from tests.conftest import toy_arrays
 from tests.runs import ROOT, TOY, command, differing, edit, interrupted, only_run, started, trainer, weights
 
-LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--keep", "9", "--validation", "8", "--prefix",
-        "mine")
+LONG = ("--steps", "40", "--log_every", "10", "--eval_every", "20", "--sample_every", "20", "--save_every", "20",
+        "--keep", "9", "--validation", "8", "--prefix", "mine")
 
 
 @pytest.fixture(scope="module")
