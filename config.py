@@ -130,7 +130,7 @@ class Config:
     10000), or more seldom where evaluation would take more than about 3 % of the time."""
     save_every: CountOrNone = 0
     """Steps between checkpoints.
-    0: a twentieth of the run, at most 2000 (on a GPU what 0 is for --eval_every, at most 10000)."""
+    0: a twentieth of the run, from 50 to 2000 (on a GPU what 0 is for --eval_every, at most 10000)."""
     keep: Count = 2
     """Newest checkpoints kept."""
     prefix: str = "default"

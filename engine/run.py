@@ -138,7 +138,8 @@ def scheduled(cfg: Config, pool: int, test: int, device: str) -> Config:
     # Whole multiples of the log's interval, so that accuracies stand beside the losses of the same steps.
     shortest, longest = LOGGED[device]
     log_every = cfg.log_every or min(max(steps // 100, min(shortest, steps // 10), 1), longest)
-    often, looks = (math.ceil(max(min(steps // 20, most), least) / log_every) * log_every for least in (1, seldom))
+    share = min(steps // 20, most)
+    looks, often = (math.ceil(max(share, least) / log_every) * log_every for least in (seldom, shortest))
     written = often if device == "cpu" else min(looks, most)  # samples and checkpoints cost a CPU next to nothing
     intervals = {"eval_every": looks, "sample_every": written, "save_every": written}
     filled = {name: getattr(cfg, name) or found for name, found in intervals.items() if hasattr(cfg, name)}

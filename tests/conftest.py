@@ -94,9 +94,9 @@ def trained(tmp_path_factory):
     every = ["--eval_every=10", "--save_every=10", "--average=0.99", f"--train_dir={base / 'runs'}"]
     own = ["--dataset=toy", f"--data_dir={base / 'datasets'}", "--labels=6", "--batch_size=6"]
     said = {}
-    for name, flags in {"gan": ["--steps=30", "--validation=50", "--learning_rate_d=0.03"],
+    for name, flags in {"gan": ["--steps=30", "--validation=50", "--learning_rate_d=0.03", "--sample_every=10"],
                         "alone": ["--recipe=supervised", "--steps=20"],
-                        "free": ["--recipe=dcgan", "--steps=20"],
+                        "free": ["--recipe=dcgan", "--steps=20", "--sample_every=10"],
                         "toy": [*own, "--steps=2"]}.items():
         with contextlib.redirect_stdout(io.StringIO()) as out:
             assert trainer.main([*flags, *every, f"--prefix={name}"]) == 0
