@@ -103,4 +103,4 @@ def players(cfg: Settings) -> tuple[Player]:
 
 
 RECIPE = Recipe("mean-teacher", "Tarvainen & Valpola 2017, Mean teachers are better role models, arXiv:1703.01780",
-                Settings, published, players, nets=("D",), rate=rate, second_view=True, cost=4)
+                Settings, published, players, nets=("D",), rate=rate, second_view=True, cost=3.8)

@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     evaluated: Literal["classifier", "discriminator", "density"] = "classifier"  # what the first of its nets is
     # Images that this net judges, in evaluation, in the time that a step takes for each image of a batch: measured on
     # two cores with conv nets, where they are fewest, because evaluation is float32.
-    cost: int = 9
+    cost: float = 9
 
     @property
     def classifies(self) -> bool:

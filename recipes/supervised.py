@@ -58,5 +58,5 @@ def players(cfg: Settings) -> tuple[Player]:
 
 
 RECIPE = Recipe("supervised", "the classifier of Salimans et al. 2016 without unlabelled images", Settings, published,
-                players, nets=("D",), cost=2,
+                players, nets=("D",), cost=1.9,
                 init_images=lambda cfg: "labelled" if cfg.scales == "standardised" else None)

@@ -40,7 +40,8 @@ def test_it_is_of_what_the_trainer_measured(train, capsys):
     assert len(set(shares)) > 1
     evaluate(*folders)
     said = capsys.readouterr().out
-    assert f"test accuracy {100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and sample standard " in said
+    expected = f"{100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} % (mean and sample standard deviation"
+    assert f"test accuracy {expected}" in said
     written = json.loads(next(folders[0].parent.glob("seeds-*.json")).read_text())
     assert written["configuration"]["--steps"] == 1
     assert written["mean"] == pytest.approx(mean(shares))

@@ -120,7 +120,7 @@ def test_a_classifier_that_saw_no_generated_image_does_not_judge_real(runs, tmp_
     (["--predict", "new", "--output", "no/p.csv"], "--output no/p.csv: cannot be written"),
     (["--predict", "new", "--suggest", "3"], "--predict: not used with --suggest"),
     (["--output", "p.csv"], "only used with --predict"),
-    (["--suggest", "5000"], "are left to suggest; ask for no more"),
+    (["--suggest", "5000"], r"--suggest 5000: only \d+ training images are left to suggest"),
     (["--export", "c.pth"], r"--export c\.pth: end its name"),
     (["--predict", "new", "--publish"], "--publish: not used with --predict")])
 def test_what_cannot_be_done_says_why_and_leaves_nothing(words, said, runs, tmp_path, monkeypatch):
